@@ -1,0 +1,1 @@
+//! Sockets: the recording proxy and the scripted model server.

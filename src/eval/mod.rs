@@ -1,0 +1,1 @@
+//! Suite x variant x k to trials, grades and a run record.

@@ -1,0 +1,1 @@
+//! Two runs and a policy to a verdict.

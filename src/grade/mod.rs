@@ -1,0 +1,1 @@
+//! Evidence to grades, one file per grader.

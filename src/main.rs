@@ -1,0 +1,3 @@
+//! The thin door: see `holdback::cli`.
+
+fn main() {}

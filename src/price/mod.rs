@@ -1,0 +1,1 @@
+//! Usage to cost.

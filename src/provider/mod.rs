@@ -1,0 +1,1 @@
+//! HTTP bytes to calls and back, one file per wire format.

@@ -1,0 +1,1 @@
+//! What a trace says of itself, one file per signal.

@@ -1,0 +1,1 @@
+//! Numbers to estimates. Knows no domain type.

@@ -1,0 +1,1 @@
+//! Disk: the append-only trace log, which is the truth, and the DuckDB index made from it.

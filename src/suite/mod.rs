@@ -1,0 +1,1 @@
+//! What we ask: suites, tasks, rubrics, graders' configurations, targets.
