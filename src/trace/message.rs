@@ -69,6 +69,10 @@ pub enum Part {
     /// Reasoning; the text is empty when the provider keeps it sealed.
     Thinking {
         text: String,
+        /// What proves to the provider that the reasoning is its own, or the sealed reasoning itself; empty when the
+        /// wire has none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        signature: String,
     },
     ToolCall(ToolCall),
     ToolResult(ToolResult),
