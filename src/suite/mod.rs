@@ -1,1 +1,24 @@
-//! What we ask: suites, tasks, rubrics, graders' configurations, targets.
+//! What we ask: suites, tasks, targets, graders' configurations, and how a suite is read from YAML.
+//!
+//! A suite is text first: [`load`] turns it into a [`Suite`], or into [`SuiteErrors`] that say which line is wrong, what was
+//! expected there and which word was probably meant. Nothing here touches a disk: files come through [`Files`].
+
+mod error;
+mod fingerprint;
+mod load;
+mod locate;
+mod near;
+mod rows;
+mod template;
+mod types;
+
+pub use error::{SuiteError, SuiteErrors};
+pub use fingerprint::{fingerprint, hash_hex};
+pub use load::{Files, Loaded, load};
+pub use locate::{Located, Step};
+pub use near::{distance, nearest};
+pub use template::{TRIAL_VARIABLES, Unknown, is_file, names, render, render_value};
+pub use types::{
+    Budget, CommandLine, GraderSpec, HttpTarget, Kind, LoopTarget, PromptMessage, PromptTarget, PromptTool, Sandbox,
+    Suite, Target, Task, TraceTarget, TrialBudget,
+};
