@@ -8,5 +8,9 @@ fn main() {
     let unix = std::env::var_os("CARGO_CFG_UNIX").is_some();
     if let (true, true, Ok(dir)) = (linked, unix, std::env::var("DUCKDB_LIB_DIR")) {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{dir}");
+        // where `make install` puts the library
+        let beside =
+            if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "macos") { "@loader_path" } else { "$ORIGIN" };
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{beside}/../lib/holdback");
     }
 }
