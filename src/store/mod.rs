@@ -1,1 +1,3 @@
 //! Disk: the append-only trace log, which is the truth, and the DuckDB index made from it.
+
+pub mod log;
