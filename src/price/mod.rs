@@ -1,1 +1,5 @@
-//! Usage to cost.
+//! Usage to cost: a dated table of public prices, and the sum. A model that isn't in the table has no price.
+
+mod table;
+
+pub use table::{BadTable, Long, Price, Table};

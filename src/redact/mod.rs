@@ -1,1 +1,133 @@
-//! Secrets and personal data: found, and replaced by stable placeholders.
+//! Secrets: found, and replaced by stable placeholders like `[redacted:openai-key:1f9a03]`.
+//!
+//! Everything here works on decoded bytes and gives bytes back; what is forwarded is never altered, only what is kept.
+//! A placeholder is the same wherever the same secret stood, so that a redacted request still matches its recording, and
+//! it is salted per store, so that trying likely secrets against it needs the store's own salt.
+
+mod edit;
+mod headers;
+mod hollow;
+mod scan;
+mod shapes;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::trace::{Chunk, Content, Headers};
+
+/// What to look for beside the built-in shapes, and the salt of the placeholders.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Random bytes that belong to one store. Who has them can try guesses against a placeholder: keep them at home.
+    pub salt: Vec<u8>,
+    /// Patterns of the user's own.
+    pub patterns: Vec<Pattern>,
+}
+
+/// A pattern of the user's: every match is replaced, or only its first group where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    /// The word in the placeholder: letters, digits, `-` and `_`.
+    pub name: String,
+    pub regex: String,
+}
+
+/// A pattern that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadPattern {
+    #[error("redaction pattern {name:?}: {error}")]
+    Regex { name: String, error: Box<regex::Error> },
+    #[error("redaction pattern {name:?}: the name goes into placeholders, so use letters, digits, `-` and `_` only")]
+    Name { name: String },
+    #[error("redaction pattern {name:?} matches the empty text, which would put a placeholder everywhere")]
+    Empty { name: String },
+}
+
+/// Finds and replaces secrets. Built once, shared by all threads.
+#[derive(Debug)]
+pub struct Redactor {
+    scanner: scan::Scanner,
+}
+
+impl Redactor {
+    /// Builds a redactor.
+    ///
+    /// # Errors
+    /// When a pattern of the user's can't be used.
+    pub fn new(rules: &Rules) -> Result<Self, BadPattern> {
+        Ok(Redactor { scanner: scan::Scanner::new(rules)? })
+    }
+
+    /// Headers as they may be kept, in any mode: names stay, the values of those that carry keys or cookies go, and what
+    /// looks like a secret in another goes too. With the number of secrets replaced.
+    pub fn headers(&self, headers: &Headers) -> (Headers, u32) {
+        headers::redact(&self.scanner, headers)
+    }
+
+    /// A path and query as it may be kept, in any mode.
+    pub fn target(&self, target: &str) -> (String, u32) {
+        headers::redact_target(&self.scanner, target)
+    }
+
+    /// A text without its secrets.
+    pub fn text<'a>(&self, text: &'a str) -> (Cow<'a, str>, u32) {
+        let edits = self.scanner.find(text.as_bytes());
+        match edits.is_empty() {
+            true => (Cow::Borrowed(text), 0),
+            false => {
+                let count = edit::count(&edits);
+                let new = edit::apply(text.as_bytes(), &edits);
+                (Cow::Owned(String::from_utf8_lossy(&new).into_owned()), count)
+            }
+        }
+    }
+
+    /// A body without its secrets; the same bytes, uncopied, when there are none.
+    pub fn body(&self, body: Bytes) -> (Bytes, u32) {
+        let edits = self.scanner.find(&body);
+        if edits.is_empty() { (body, 0) } else { (edit::apply(&body, &edits).into(), edit::count(&edits)) }
+    }
+
+    /// A streamed body without its secrets, also those that are spread over several events of the stream. The chunks
+    /// still add up to the body.
+    pub fn stream(&self, body: Bytes, chunks: &[Chunk]) -> (Bytes, Vec<Chunk>, u32) {
+        let edits = self.scanner.find(&body);
+        if edits.is_empty() {
+            return (body, chunks.to_vec(), 0);
+        }
+        (edit::apply(&body, &edits).into(), edit::rechunk(chunks, &edits), edit::count(&edits))
+    }
+
+    /// A body without what it says: JSON keeps its keys, numbers and labels (roles, types, ids, models, tool names), each
+    /// text becomes its length and a keyed hash; anything else is one text.
+    pub fn hollow(&self, body: &[u8]) -> Bytes {
+        match serde_json::from_slice(body) {
+            Ok(mut value) => {
+                hollow::value(&self.scanner, &mut value, false);
+                value.to_string().into()
+            }
+            Err(_) => hollow::shape(&self.scanner, body).into(),
+        }
+    }
+
+    /// The same for a streamed body, with its chunks.
+    pub fn hollow_stream(&self, body: &[u8], chunks: &[Chunk]) -> (Bytes, Vec<Chunk>) {
+        let body = self.hollow(body);
+        let at = chunks.last().map_or(0, |chunk| chunk.at);
+        let chunk = Chunk { at, len: body.len() as u64 };
+        (body, vec![chunk])
+    }
+
+    /// A request or response body as this mode keeps it. The headers and the target are redacted in every mode.
+    pub fn keep(&self, content: Content, body: Bytes, chunks: &[Chunk]) -> (Bytes, Vec<Chunk>, u32) {
+        match content {
+            Content::Full => (body, chunks.to_vec(), 0),
+            Content::Redacted => self.stream(body, chunks),
+            Content::None => {
+                let (body, chunks) = self.hollow_stream(&body, chunks);
+                (body, chunks, 0)
+            }
+        }
+    }
+}
