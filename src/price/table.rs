@@ -165,7 +165,8 @@ impl Table {
 
     fn find(&self, model: &str) -> Option<(&Provider, &Price)> {
         if let Some((prefix, rest)) = model.split_once('/') {
-            let known = |(name, entry): &(&String, &Provider)| *name == prefix || entry.aliases.iter().any(|a| a == prefix);
+            let known =
+                |(name, entry): &(&String, &Provider)| *name == prefix || entry.aliases.iter().any(|a| a == prefix);
             if let Some((_, provider)) = self.providers.iter().find(known) {
                 return provider.find(rest).map(|price| (provider, price));
             }

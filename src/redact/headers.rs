@@ -8,24 +8,77 @@ use crate::trace::Headers;
 
 /// Headers that carry credentials in every provider's and cloud's dialect, lower case.
 const SECRET_HEADERS: &[&str] = &[
-    "api-key", "apikey", "authorization", "cf-access-client-id", "cf-access-client-secret", "cf-access-jwt-assertion",
-    "cf-access-token", "cookie", "helicone-auth", "ocp-apim-subscription-key", "private-token", "proxy-authenticate",
-    "proxy-authorization", "set-cookie", "set-cookie2", "x-access-token", "x-amz-security-token", "x-api-key",
-    "x-auth-key", "x-auth-token", "x-authorization", "x-csrf-token", "x-forwarded-access-token", "x-goog-api-key",
-    "x-goog-iam-authorization-token", "x-portkey-api-key", "x-session-token", "x-vault-token", "x-xsrf-token",
+    "api-key",
+    "apikey",
+    "authorization",
+    "cf-access-client-id",
+    "cf-access-client-secret",
+    "cf-access-jwt-assertion",
+    "cf-access-token",
+    "cookie",
+    "helicone-auth",
+    "ocp-apim-subscription-key",
+    "private-token",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "set-cookie",
+    "set-cookie2",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-auth-key",
+    "x-auth-token",
+    "x-authorization",
+    "x-csrf-token",
+    "x-forwarded-access-token",
+    "x-goog-api-key",
+    "x-goog-iam-authorization-token",
+    "x-portkey-api-key",
+    "x-session-token",
+    "x-vault-token",
+    "x-xsrf-token",
 ];
 /// Words that make any header's name one that carries a credential.
-const SECRET_ENDINGS: &[&str] = &["api-key", "apikey", "api_key", "-token", "-secret", "-password", "authorization", "cookie"];
+const SECRET_ENDINGS: &[&str] =
+    &["api-key", "apikey", "api_key", "-token", "-secret", "-password", "authorization", "cookie"];
 /// Header names with such an ending that carry no secret: counters and limits.
 const HARMLESS: &[&str] = &["anthropic-ratelimit-", "x-ratelimit-", "x-rate-limit-", "ratelimit-"];
 /// Schemes that stay readable before the value that goes.
 const SCHEMES: &[&str] = &["Basic", "Bearer", "Bot", "Digest", "Negotiate", "Token"];
 /// Query parameters whose value is a credential, lower case, `-` and `_` taken out.
 const SECRET_PARAMETERS: &[&str] = &[
-    "accesskey", "accesstoken", "apikey", "apitoken", "auth", "authkey", "authorization", "authtoken", "awsaccesskeyid",
-    "bearer", "clientsecret", "code", "credential", "idtoken", "jwt", "key", "pass", "passwd", "password",
-    "refreshtoken", "secret", "secretkey", "sessiontoken", "sig", "signature", "subscriptionkey", "token",
-    "xamzcredential", "xamzsecuritytoken", "xamzsignature", "xgoogcredential", "xgoogsignature",
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "apitoken",
+    "auth",
+    "authkey",
+    "authorization",
+    "authtoken",
+    "awsaccesskeyid",
+    "bearer",
+    "clientsecret",
+    "code",
+    "credential",
+    "idtoken",
+    "jwt",
+    "key",
+    "pass",
+    "passwd",
+    "password",
+    "refreshtoken",
+    "secret",
+    "secretkey",
+    "sessiontoken",
+    "sig",
+    "signature",
+    "subscriptionkey",
+    "token",
+    "xamzcredential",
+    "xamzsecuritytoken",
+    "xamzsignature",
+    "xgoogcredential",
+    "xgoogsignature",
 ];
 
 /// Whether a header's value is never kept.
@@ -55,7 +108,8 @@ pub fn redact(scanner: &Scanner, headers: &Headers) -> (Headers, u32) {
 }
 
 fn whole(scanner: &Scanner, name: &str, value: &str) -> (String, u32) {
-    let scheme = value.split_once(' ').filter(|(scheme, _)| SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)));
+    let scheme =
+        value.split_once(' ').filter(|(scheme, _)| SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)));
     let (before, secret) = match scheme {
         Some((scheme, secret)) => (format!("{scheme} "), secret.trim()),
         None => (String::new(), value.trim()),

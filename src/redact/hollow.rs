@@ -6,9 +6,29 @@ use super::scan::Scanner;
 
 /// Fields whose text is a label of the wire format's own and not something said.
 const LABELS: &[&str] = &[
-    "call_id", "cache_control", "encoding_format", "event", "finishReason", "finish_reason", "id", "index", "item_id", "model",
-    "modelVersion", "name", "object", "phase", "previous_response_id", "responseId", "role", "service_tier", "status",
-    "stop_reason", "tool_call_id", "tool_use_id", "type",
+    "call_id",
+    "cache_control",
+    "encoding_format",
+    "event",
+    "finishReason",
+    "finish_reason",
+    "id",
+    "index",
+    "item_id",
+    "model",
+    "modelVersion",
+    "name",
+    "object",
+    "phase",
+    "previous_response_id",
+    "responseId",
+    "role",
+    "service_tier",
+    "status",
+    "stop_reason",
+    "tool_call_id",
+    "tool_use_id",
+    "type",
 ];
 
 /// A JSON value with every text that was said replaced by its length and a keyed hash.

@@ -117,7 +117,8 @@ impl Scanner {
 impl Search {
     fn new(entries: &[(&'static [u8], Vec<Finder>)]) -> Self {
         let words = || entries.iter().map(|(word, _)| *word);
-        let vector = packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder().extend(words()).build();
+        let vector =
+            packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder().extend(words()).build();
         let words = match vector {
             Some(searcher) => Words::Vector(searcher),
             None => {

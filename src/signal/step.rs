@@ -76,7 +76,7 @@ impl Step {
     /// Boils a call down. Where the call's end, status or agent are known, set them on what this returns.
     pub fn of(request: &Request, response: &Response) -> Self {
         let since = news(&request.messages);
-        let said: Vec<&str> = since.iter().filter(|m| m.role == Role::User).flat_map(|m| texts(m)).collect();
+        let said: Vec<&str> = since.iter().filter(|m| m.role == Role::User).flat_map(texts).collect();
         let spoken = response.message.as_ref().map(|m| texts(m).collect::<Vec<_>>().join("\n")).unwrap_or_default();
         let refused = response.stop == Some(Stop::Refusal)
             || response.message.iter().flat_map(|m| &m.parts).any(|part| matches!(part, Part::Refusal { .. }));

@@ -209,7 +209,8 @@ impl Conversation {
             self.recent.pop_front();
         }
         self.circle(limits).or(reason).or_else(|| {
-            (self.stale >= limits.stale).then(|| format!("nothing new in {} tool results or answers in a row", self.stale))
+            (self.stale >= limits.stale)
+                .then(|| format!("nothing new in {} tool results or answers in a row", self.stale))
         })
     }
 
@@ -232,7 +233,8 @@ impl Conversation {
             let times = if period == 1 { limits.repeats } else { limits.cycles };
             let needed = period * times;
             let from = self.recent.len().checked_sub(needed)?;
-            let turns = (from + period..self.recent.len()).all(|at| self.recent[at].mark == self.recent[at - period].mark);
+            let turns =
+                (from + period..self.recent.len()).all(|at| self.recent[at].mark == self.recent[at - period].mark);
             turns.then(|| match period {
                 1 => format!("{} {times} times in a row", self.recent[from].what),
                 _ => format!("the same {period} exchanges in a circle, {times} times round"),
