@@ -1,0 +1,218 @@
+//! The reports other rooms ask for: one file of SQL, one function, one type of row each.
+
+use duckdb::types::{FromSql, FromSqlError, FromSqlResult, TimeUnit, ValueRef};
+use serde::Serialize;
+
+use super::{Error, Index};
+use crate::trace::Timestamp;
+
+impl FromSql for Timestamp {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Timestamp(TimeUnit::Microsecond, micros) => Ok(Timestamp(micros)),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+/// A day in UTC, printed as `2026-11-21`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
+pub struct Day(i32);
+
+impl std::fmt::Display for Day {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&super::answer::date(i64::from(self.0)))
+    }
+}
+
+impl From<Day> for String {
+    fn from(day: Day) -> String {
+        day.to_string()
+    }
+}
+
+impl FromSql for Day {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Date32(days) => Ok(Day(days)),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+macro_rules! report {
+    (
+        $(#[$doc:meta])* $function:ident($($given:ident: $given_kind:ty),*) from $file:literal,
+        $(#[$row_doc:meta])* $row:ident { $($field:ident: $kind:ty,)* }
+    ) => {
+        $(#[$row_doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        pub struct $row {
+            $(pub $field: $kind,)*
+        }
+
+        impl Index {
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// When DuckDB cannot answer.
+            pub fn $function(&self, $($given: $given_kind),*) -> Result<Vec<$row>, Error> {
+                let mut statement = self.connection.prepare(include_str!(concat!("../sql/", $file)))?;
+                let rows = statement.query_map(duckdb::params![$($given),*], |row| {
+                    Ok($row { $($field: row.get(stringify!($field))?,)* })
+                })?;
+                Ok(rows.collect::<duckdb::Result<_>>()?)
+            }
+        }
+    };
+}
+
+report! {
+    /// The newest traces, `most` of them, with what their calls add up to.
+    recent_traces(most: u32) from "recent_traces.sql",
+    /// A trace in a list.
+    RecentTrace {
+        trace_id: String,
+        name: Option<String>,
+        agent: Option<String>,
+        state: String,
+        outcome: Option<String>,
+        started_at: Timestamp,
+        calls: i64,
+        failed_calls: i64,
+        models: Option<String>,
+        input_tokens: Option<i64>,
+        output_tokens: Option<i64>,
+        cost_usd: Option<f64>,
+    }
+}
+
+report! {
+    /// The calls of one trace in the order they were made.
+    trace_calls(trace_id: &str) from "trace_calls.sql",
+    /// A call in a list.
+    TraceCall {
+        call_id: String,
+        state: String,
+        started_at: Timestamp,
+        duration_ms: Option<f64>,
+        first_content_ms: Option<f64>,
+        upstream: String,
+        model: Option<String>,
+        status: Option<i32>,
+        stop: Option<String>,
+        error: Option<String>,
+        input_tokens: Option<i64>,
+        output_tokens: Option<i64>,
+        cache_read_tokens: Option<i64>,
+        cost_usd: Option<f64>,
+        agent: Option<String>,
+        retry_of: Option<String>,
+        relation: String,
+        messages: i32,
+        tools_called: i32,
+    }
+}
+
+report! {
+    /// What was spent by day (UTC) and model, the newest day first.
+    cost_by_day() from "cost_by_day.sql",
+    /// What one model cost on one day. `unpriced_calls` were answered by a model without a price and are in no sum of dollars.
+    DayCost {
+        day: Day,
+        model: Option<String>,
+        upstream: String,
+        calls: i64,
+        input_tokens: Option<i64>,
+        output_tokens: Option<i64>,
+        cache_read_tokens: Option<i64>,
+        cache_write_tokens: Option<i64>,
+        cost_usd: Option<f64>,
+        unpriced_calls: i64,
+    }
+}
+
+report! {
+    /// Pass rate of every suite, model and task, over all runs.
+    pass_rate() from "pass_rate.sql",
+    /// How often one model passed one task. `trials` are those that could be measured, copies left out.
+    PassRate {
+        suite: String,
+        model: Option<String>,
+        task: String,
+        trials: i64,
+        passed: i64,
+        invalid: i64,
+        pass_rate: Option<f64>,
+        cost_usd: Option<f64>,
+    }
+}
+
+report! {
+    /// How long whole answers took, by model.
+    latency() from "latency.sql",
+    /// Percentiles of one model, in milliseconds.
+    Latency {
+        model: Option<String>,
+        upstream: String,
+        calls: i64,
+        p50_ms: Option<f64>,
+        p95_ms: Option<f64>,
+        p99_ms: Option<f64>,
+        first_content_p50_ms: Option<f64>,
+        first_content_p95_ms: Option<f64>,
+    }
+}
+
+report! {
+    /// How often each tool was used and how often it failed.
+    tool_errors() from "tool_errors.sql",
+    /// One tool. `answered` counts the uses whose result was sent back to a model.
+    ToolErrors {
+        tool: String,
+        asked: i64,
+        answered: i64,
+        failed: i64,
+        error_rate: Option<f64>,
+        p50_ms: Option<f64>,
+        p95_ms: Option<f64>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::database::Database;
+
+    #[test]
+    fn every_file_of_sql_is_prepared_by_duckdb_and_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::create(&dir.path().join("index.duckdb")).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+        let code: String = fs::read_dir(source.join("index"))
+            .unwrap()
+            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        for file in fs::read_dir(source.join("sql")).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(
+                code.contains(&format!("\"{name}\"")) || code.contains(&format!("sql/{name}\"")),
+                "{name} is used nowhere"
+            );
+            let sql = fs::read_to_string(&path).unwrap();
+            assert!(sql.starts_with("-- "), "{name}: begin with a line that says what it is for");
+            assert!(
+                !sql.to_uppercase().contains("TIMESTAMPTZ") && !sql.contains("now()"),
+                "{name}: TIMESTAMP is UTC here"
+            );
+            if !matches!(name, "schema.sql" | "views.sql") {
+                let prepared = database.connection().prepare(&sql);
+                assert!(prepared.is_ok(), "{name}: {}", prepared.err().unwrap());
+            }
+        }
+    }
+}
