@@ -2,15 +2,32 @@
 //! format. Reading is tolerant: what isn't understood is kept as it came ([`crate::trace::Part::Other`]) or left to the raw
 //! bytes that the store has anyway; nothing here fails a call because it is strange, and nothing panics.
 
+mod anthropic;
+mod detect;
+mod embeddings;
+mod frame;
+mod gemini;
+mod gemini_args;
+mod lax;
+mod openai_chat;
+mod openai_responses;
+mod openai_responses_write;
+mod parts;
+mod reader;
 mod refuse;
+mod request;
+mod usage;
 
 pub mod mock;
 
 use bytes::Bytes;
 
-use crate::trace::{Headers, Message, Request, Response, ToolDef, Wire};
+use crate::trace::{Headers, Message, Response, Wire};
 
+pub use detect::detect;
+pub use reader::Reader;
 pub use refuse::{refusal, refuse};
+pub use request::{block_messages, block_tools, joined, request};
 
 /// A request body that can't be read as a conversation. It is recorded all the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,19 +47,6 @@ pub struct Progress {
     pub complete: bool,
 }
 
-/// The wire format of a call, by its path and, when the path is strange, by the shape of its body.
-pub fn detect(_method: &str, _target: &str, _headers: &Headers, _body: &[u8]) -> Wire {
-    Wire::Raw
-}
-
-/// Reads a request body (decoded, no content-encoding).
-///
-/// # Errors
-/// When the body isn't a JSON object.
-pub fn request(_wire: Wire, _target: &str, _body: &[u8]) -> Result<Request, Unreadable> {
-    Ok(Request::default())
-}
-
 /// Reads a whole response body (decoded, no content-encoding), a stream or one JSON.
 pub fn response(wire: Wire, status: u16, headers: &Headers, body: &[u8]) -> Response {
     let mut reader = Reader::new(wire, status, headers);
@@ -50,47 +54,30 @@ pub fn response(wire: Wire, status: u16, headers: &Headers, body: &[u8]) -> Resp
     reader.finish()
 }
 
-/// Reads a response body as it arrives, in pieces of any size.
-pub struct Reader {
-    fed: usize,
-}
-
-impl Reader {
-    pub fn new(_wire: Wire, _status: u16, _headers: &Headers) -> Self {
-        Reader { fed: 0 }
-    }
-
-    /// Takes the next bytes of the body.
-    pub fn feed(&mut self, bytes: &[u8]) -> Progress {
-        self.fed += bytes.len();
-        Progress { first_content: self.fed > 0, complete: false }
-    }
-
-    /// Takes one event's JSON where the transport frames events itself (WebSocket).
-    pub fn feed_event(&mut self, event: &str) -> Progress {
-        self.feed(event.as_bytes())
-    }
-
-    /// What came, put together.
-    pub fn finish(self) -> Response {
-        Response { complete: true, ..Response::default() }
-    }
-}
-
-/// The messages in one element of a request's conversation. `array` is the field it stands in: `messages`, `system`,
-/// `input`, `instructions`, `contents`, `systemInstruction`; where that field is a string or an object, `raw` is all of it.
-/// [`request`] gives the same messages in the same order.
-pub fn block_messages(_wire: Wire, _array: &str, _raw: &[u8]) -> Vec<Message> {
-    Vec::new()
-}
-
-/// The tools in one element of a request's `tools`.
-pub fn block_tools(_wire: Wire, _raw: &[u8]) -> Vec<ToolDef> {
-    Vec::new()
-}
-
 /// Writes an answer as a provider would: the headers, and the body in the pieces it would come in (one, when not streamed).
-pub fn answer(_wire: Wire, _stream: bool, response: &Response) -> (Headers, Vec<Bytes>) {
-    let text = response.message.as_ref().map(Message::plain_text).unwrap_or_default();
-    (vec![("content-type".to_owned(), "text/plain".to_owned())], vec![Bytes::from(text)])
+/// A response with an error in it becomes an error inside the answer; a failed status is [`refuse`]'s. A stream of a
+/// response that isn't complete stops short of its end.
+pub fn answer(wire: Wire, stream: bool, response: &Response) -> (Headers, Vec<Bytes>) {
+    let (kind, body) = match wire {
+        Wire::Raw => {
+            let text = response.message.as_ref().map(Message::plain_text).unwrap_or_default();
+            ("text/plain; charset=utf-8", vec![Bytes::from(text)])
+        }
+        Wire::Embeddings => ("application/json", one(&embeddings::write_json(response))),
+        Wire::OpenaiChat if stream => (EVENTS, openai_chat::write_stream(response)),
+        Wire::OpenaiChat => ("application/json", one(&openai_chat::write_json(response))),
+        Wire::OpenaiResponses if stream => (EVENTS, openai_responses_write::write_stream(response)),
+        Wire::OpenaiResponses => ("application/json", one(&openai_responses_write::write_json(response))),
+        Wire::AnthropicMessages if stream => (EVENTS, anthropic::write_stream(response)),
+        Wire::AnthropicMessages => ("application/json", one(&anthropic::write_json(response))),
+        Wire::Gemini if stream => (EVENTS, gemini::write_stream(response)),
+        Wire::Gemini => ("application/json", one(&gemini::write_json(response))),
+    };
+    (vec![("content-type".to_owned(), kind.to_owned())], body)
+}
+
+const EVENTS: &str = "text/event-stream; charset=utf-8";
+
+fn one(body: &serde_json::Value) -> Vec<Bytes> {
+    vec![Bytes::from(body.to_string())]
 }
