@@ -8,9 +8,9 @@ use crate::trace::{Headers, Wire};
 /// The wire format of a call. Any prefix in front of the provider's own path is fine.
 pub fn detect(method: &str, target: &str, headers: &Headers, body: &[u8]) -> Wire {
     let path = path_of(target);
-    let websocket = headers.iter().any(|(name, value)| {
-        name.eq_ignore_ascii_case("upgrade") && value.to_ascii_lowercase().contains("websocket")
-    });
+    let websocket = headers
+        .iter()
+        .any(|(name, value)| name.eq_ignore_ascii_case("upgrade") && value.to_ascii_lowercase().contains("websocket"));
     if !method.eq_ignore_ascii_case("POST") {
         return if websocket && path.ends_with("/responses") { Wire::OpenaiResponses } else { Wire::Raw };
     }
@@ -77,7 +77,8 @@ fn by_shape(headers: &Headers, body: &[u8]) -> Option<Wire> {
     } else if has("model") && has("input") {
         let input: Value = serde_json::from_str(fields.get(&["input"])?.get()).ok()?;
         let items = input.as_array().is_some_and(|list| list.iter().any(Value::is_object));
-        let words = ["instructions", "tools", "stream", "store", "reasoning", "max_output_tokens", "previous_response_id"];
+        let words =
+            ["instructions", "tools", "stream", "store", "reasoning", "max_output_tokens", "previous_response_id"];
         if items || words.iter().any(|word| has(word)) {
             Some(Wire::OpenaiResponses)
         } else if has("encoding_format") || has("dimensions") || input.is_array() {

@@ -224,7 +224,7 @@ mod tests {
             (" \n", &[]),
             ("data: a\n\n", &[("|a", 9)]),
             ("data: a", &[("|a", 7)]),
-            ("data:a\ndata\ndata:  b\r\n\r\n", &[("|a\n\n b", 25)]),
+            ("data:a\ndata\ndata:  b\r\n\r\n", &[("|a\n\n b", 24)]),
             (": hi\n\nevent: x\nid: 3\ndata: {}\n\nevent: y\n\ndata: z\n\n", &[("x|{}", 32), ("|z", 52)]),
             ("\u{feff}data: a\n\n", &[("|a", 12)]),
             (" {\"a\":\"}\\\"\",\"b\":[{}]} ", &[("{\"a\":\"}\\\"\",\"b\":[{}]}", 22), ("closed", 22)]),

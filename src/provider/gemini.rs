@@ -257,8 +257,9 @@ impl Body for Incoming {
             "STOP" if calls => Some(Stop::Tools),
             "STOP" => Some(Stop::End),
             "MAX_TOKENS" => Some(Stop::Length),
-            "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY"
-            | "MODEL_ARMOR" => Some(Stop::Refusal),
+            "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY" | "MODEL_ARMOR" => {
+                Some(Stop::Refusal)
+            }
             other => Some(Stop::Other(other.to_owned())),
         };
         Response {
@@ -336,8 +337,7 @@ fn chunk(response: &Response, parts: Vec<Value>, end: bool) -> Value {
         };
         candidate["finishReason"] = word.map_or(Value::Null, Value::from);
     }
-    let mut chunk =
-        json!({ "candidates": [candidate], "modelVersion": response.model, "responseId": response.id });
+    let mut chunk = json!({ "candidates": [candidate], "modelVersion": response.model, "responseId": response.id });
     if end && response.usage.is_known() {
         chunk["usageMetadata"] = write_gemini(&response.usage);
     }

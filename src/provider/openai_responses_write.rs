@@ -12,16 +12,15 @@ fn items(response: &Response) -> Vec<Value> {
     let parts = response.message.iter().flat_map(|message| &message.parts);
     let item = |(index, part): (usize, &Part)| {
         let id = |kind: &str| format!("{kind}_{}_{index}", response.id);
-        let message = |content: Value| {
-            json!({ "id": id("msg"), "type": "message", "status": "completed", "role": "assistant", "content": [content] })
-        };
+        let message = |content: Value| json!({ "id": id("msg"), "type": "message", "status": "completed", "role": "assistant", "content": [content] });
         match part {
             Part::Text { text } => {
                 Some(message(json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })))
             }
             Part::Refusal { text } => Some(message(json!({ "type": "refusal", "refusal": text }))),
             Part::Thinking { text, signature } => {
-                let summary = if text.is_empty() { json!([]) } else { json!([{ "type": "summary_text", "text": text }]) };
+                let summary =
+                    if text.is_empty() { json!([]) } else { json!([{ "type": "summary_text", "text": text }]) };
                 let sealed = if signature.is_empty() { Value::Null } else { json!(signature) };
                 Some(json!({ "id": id("rs"), "type": "reasoning", "summary": summary, "encrypted_content": sealed }))
             }

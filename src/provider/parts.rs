@@ -129,7 +129,8 @@ pub fn tool_defs(value: Value) -> Vec<ToolDef> {
     };
     let name = Some(take_text(&mut inner, "name")).filter(|name| !name.is_empty()).unwrap_or(kind);
     let description = take_text(&mut inner, "description");
-    let schemas = ["parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema", "inputSchema", "format"];
+    let schemas =
+        ["parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema", "inputSchema", "format"];
     let parameters = schemas.iter().find_map(|key| inner.remove(*key)).unwrap_or_default();
     vec![ToolDef { name, description, parameters }]
 }

@@ -68,7 +68,14 @@ impl Reader {
             Wire::Embeddings => Box::<embeddings::Incoming>::default(),
             Wire::Raw => Box::new(Unknown),
         };
-        let state = State { status, head: Vec::new(), error: None, first_content_at: None, closed: false, raw: wire == Wire::Raw };
+        let state = State {
+            status,
+            head: Vec::new(),
+            error: None,
+            first_content_at: None,
+            closed: false,
+            raw: wire == Wire::Raw,
+        };
         Reader { framer: Framer::new(wire == Wire::Gemini), body, state }
     }
 

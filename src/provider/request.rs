@@ -84,7 +84,9 @@ fn streams(wire: Wire, target: &str, fields: &Fields<'_>) -> bool {
 fn params(wire: Wire, fields: &Fields<'_>) -> Map<String, Value> {
     let (systems, conversation) = arrays(wire);
     let content: &[&str] = match wire {
-        Wire::Embeddings => &["input", "inputs", "texts", "images", "documents", "query", "content", "requests", "instances"],
+        Wire::Embeddings => {
+            &["input", "inputs", "texts", "images", "documents", "query", "content", "requests", "instances"]
+        }
         _ => &[],
     };
     let elsewhere = ["model", "stream", "tools", "functions", "type"];
@@ -95,7 +97,9 @@ fn params(wire: Wire, fields: &Fields<'_>) -> Map<String, Value> {
         let value: Option<Value> = (!taken).then(|| serde_json::from_str(raw.get()).ok()).flatten();
         match value {
             None => {}
-            Some(Value::Object(inner)) if matches!(name, "generationConfig" | "generation_config") => params.extend(inner),
+            Some(Value::Object(inner)) if matches!(name, "generationConfig" | "generation_config") => {
+                params.extend(inner)
+            }
             Some(value) => {
                 params.insert(name.to_owned(), value);
             }

@@ -97,9 +97,9 @@ pub fn write_openai(usage: &Usage, chat: bool) -> Value {
         return Value::Null;
     }
     let names = if chat { ["prompt", "completion"] } else { ["input", "output"] };
-    let whole = usage.input.map(|input| {
-        [usage.cache_read, usage.cache_write].into_iter().flatten().fold(input, u64::saturating_add)
-    });
+    let whole = usage
+        .input
+        .map(|input| [usage.cache_read, usage.cache_write].into_iter().flatten().fold(input, u64::saturating_add));
     let mut object = Map::new();
     put(&mut object, &format!("{}_tokens", names[0]), whole);
     put(&mut object, &format!("{}_tokens", names[1]), usage.output);
@@ -176,7 +176,11 @@ mod tests {
                 json!({ "input_tokens": 10, "output_tokens": 2, "input_tokens_details": { "cached_tokens": 4 } }),
                 [6, 2, 4, -1, -1],
             ),
-            (openai, json!({ "prompt_tokens": 1, "prompt_tokens_details": { "cached_tokens": 4 } }), [0, -1, 4, -1, -1]),
+            (
+                openai,
+                json!({ "prompt_tokens": 1, "prompt_tokens_details": { "cached_tokens": 4 } }),
+                [0, -1, 4, -1, -1],
+            ),
             (openai, json!({ "prompt_tokens": "ten" }), [-1; 5]),
             (
                 anthropic,
