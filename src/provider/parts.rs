@@ -234,7 +234,7 @@ mod tests {
         ];
         let expected = ToolDef { name: "ls".into(), description: "d".into(), parameters: schema };
         for case in cases {
-            assert_eq!(tool_defs(case.clone()), [expected.clone()], "{case}");
+            assert_eq!(tool_defs(case.clone()), std::slice::from_ref(&expected), "{case}");
         }
         assert_eq!(tool_defs(json!({ "type": "web_search" }))[0].name, "web_search");
         assert_eq!(tool_defs(json!({ "googleSearch": {} }))[0].name, "googleSearch");
