@@ -98,7 +98,7 @@ fn params(wire: Wire, fields: &Fields<'_>) -> Map<String, Value> {
         match value {
             None => {}
             Some(Value::Object(inner)) if matches!(name, "generationConfig" | "generation_config") => {
-                params.extend(inner)
+                params.extend(inner);
             }
             Some(value) => {
                 params.insert(name.to_owned(), value);
