@@ -4,15 +4,24 @@
 //! A placeholder is the same wherever the same secret stood, so that a redacted request still matches its recording, and
 //! it is salted per store, so that trying likely secrets against it needs the store's own salt.
 
+mod blocks;
+mod context;
+mod deltas;
 mod edit;
+mod events;
 mod headers;
 mod hollow;
+mod json;
+#[cfg(test)]
+mod planted;
+mod random;
 mod scan;
 mod shapes;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::trace::{Chunk, Content, Headers};
 
@@ -73,50 +82,71 @@ impl Redactor {
     /// A text without its secrets.
     pub fn text<'a>(&self, text: &'a str) -> (Cow<'a, str>, u32) {
         let edits = self.scanner.find(text.as_bytes());
-        match edits.is_empty() {
-            true => (Cow::Borrowed(text), 0),
-            false => {
-                let count = edit::count(&edits);
-                let new = edit::apply(text.as_bytes(), &edits);
-                (Cow::Owned(String::from_utf8_lossy(&new).into_owned()), count)
+        if edits.is_empty() {
+            return (Cow::Borrowed(text), 0);
+        }
+        // Secrets are runs of ASCII or whole matches of a pattern: what is left is the text it was.
+        let new = String::from_utf8_lossy(&edit::apply(text.as_bytes(), &edits)).into_owned();
+        (Cow::Owned(new), edit::count(&edits))
+    }
+
+    /// Every string of a JSON value without its secrets, keys aside; how many there were.
+    pub fn json(&self, value: &mut Value) -> u32 {
+        match value {
+            Value::String(text) => {
+                let (new, count) = self.text(text);
+                if let Cow::Owned(new) = new {
+                    *text = new;
+                }
+                count
             }
+            Value::Array(items) => items.iter_mut().map(|item| self.json(item)).sum(),
+            Value::Object(map) => map.values_mut().map(|item| self.json(item)).sum(),
+            _ => 0,
         }
     }
 
     /// A body without its secrets; the same bytes, uncopied, when there are none.
     pub fn body(&self, body: Bytes) -> (Bytes, u32) {
-        let edits = self.scanner.find(&body);
-        if edits.is_empty() { (body, 0) } else { (edit::apply(&body, &edits).into(), edit::count(&edits)) }
+        let hidden = deltas::in_body(&self.scanner, &body);
+        let (body, _, count) = self.raw(body, &[], hidden);
+        (body, count)
     }
 
     /// A streamed body without its secrets, also those that are spread over several events of the stream. The chunks
     /// still add up to the body.
     pub fn stream(&self, body: Bytes, chunks: &[Chunk]) -> (Bytes, Vec<Chunk>, u32) {
-        let edits = self.scanner.find(&body);
-        if edits.is_empty() {
-            return (body, chunks.to_vec(), 0);
-        }
-        (edit::apply(&body, &edits).into(), edit::rechunk(chunks, &edits), edit::count(&edits))
+        let hidden = deltas::in_stream(&self.scanner, &body);
+        self.raw(body, chunks, hidden)
+    }
+
+    /// Makes the edits that were found already, then looks at the raw bytes.
+    fn raw(&self, mut body: Bytes, chunks: &[Chunk], hidden: Vec<edit::Edit>) -> (Bytes, Vec<Chunk>, u32) {
+        let mut chunks = chunks.to_vec();
+        let mut count = 0;
+        let mut make = |body: &mut Bytes, edits: &[edit::Edit]| {
+            if !edits.is_empty() {
+                chunks = edit::rechunk(&chunks, edits);
+                count += edit::count(edits);
+                *body = edit::apply(body, edits).into();
+            }
+        };
+        make(&mut body, &hidden);
+        let seen = self.scanner.find(&body);
+        make(&mut body, &seen);
+        (body, chunks, count)
     }
 
     /// A body without what it says: JSON keeps its keys, numbers and labels (roles, types, ids, models, tool names), each
-    /// text becomes its length and a keyed hash; anything else is one text.
+    /// text becomes its length and a keyed hash; anything else is one text per line.
     pub fn hollow(&self, body: &[u8]) -> Bytes {
-        match serde_json::from_slice(body) {
-            Ok(mut value) => {
-                hollow::value(&self.scanner, &mut value, false);
-                value.to_string().into()
-            }
-            Err(_) => hollow::shape(&self.scanner, body).into(),
-        }
+        edit::apply(body, &hollow::edits(&self.scanner, body)).into()
     }
 
     /// The same for a streamed body, with its chunks.
     pub fn hollow_stream(&self, body: &[u8], chunks: &[Chunk]) -> (Bytes, Vec<Chunk>) {
-        let body = self.hollow(body);
-        let at = chunks.last().map_or(0, |chunk| chunk.at);
-        let chunk = Chunk { at, len: body.len() as u64 };
-        (body, vec![chunk])
+        let edits = hollow::edits(&self.scanner, body);
+        (edit::apply(body, &edits).into(), edit::rechunk(chunks, &edits))
     }
 
     /// A request or response body as this mode keeps it. The headers and the target are redacted in every mode.

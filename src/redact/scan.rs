@@ -7,6 +7,7 @@ use aho_corasick::{AhoCorasick, MatchKind, packed};
 use regex::bytes::Regex;
 use sha2::{Digest, Sha256};
 
+use super::blocks;
 use super::edit::Edit;
 use super::shapes::{self, Finder};
 use super::{BadPattern, Rules};
@@ -65,7 +66,7 @@ impl Scanner {
         for search in &self.searches {
             search.run(text, &mut |f| found.push((f.range, f.kind)));
         }
-        shapes::without_words(text, &mut |f| found.push((f.range, f.kind)));
+        blocks::without_words(text, &mut |f| found.push((f.range, f.kind)));
         for (name, regex) in &self.patterns {
             for captures in regex.captures_iter(text) {
                 let part = captures.get(1).or_else(|| captures.get(0)).map(|m| m.range());

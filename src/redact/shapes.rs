@@ -1,6 +1,7 @@
 //! The shapes of known keys: a beginning that only they have, and what follows it.
 
 use super::scan::Found;
+use super::{blocks, context};
 
 /// What may follow a beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,11 +135,8 @@ impl Finder {
 /// Every word to stop at, with who looks closer there.
 pub fn all() -> impl Iterator<Item = (&'static str, Finder)> {
     let shapes = SHAPES.iter().map(|shape| (shape.start, Finder::Shape(shape)));
-    shapes.chain([("sk-", Finder::Look(sk))])
+    shapes.chain([("sk-", Finder::Look(sk))]).chain(blocks::WORDS.iter().copied()).chain(context::WORDS.iter().copied())
 }
-
-/// Keys that have no word to stop at.
-pub fn without_words(_text: &[u8], _found: &mut dyn FnMut(Found)) {}
 
 impl Letters {
     fn has(self, byte: u8) -> bool {
