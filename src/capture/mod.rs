@@ -1,1 +1,29 @@
-//! Sockets: the recording proxy and the scripted model server.
+//! The hands that hold sockets and children: the recording proxy, what it forwards to, the loop it runs.
+
+mod brake;
+pub mod child;
+mod client;
+pub mod clock;
+mod conversation;
+mod decode;
+mod forward;
+pub mod ids;
+mod mock;
+mod proxy;
+mod queue;
+mod reading;
+mod recorder;
+mod route;
+mod serve;
+mod tee;
+mod upstream;
+mod websocket;
+
+pub use brake::{Brakes, Pulled};
+pub use mock::Mocks;
+pub use proxy::{Ask, AskError, Begin, Proxy, ProxyConfig, ProxyError, Told, Totals};
+pub use queue::Counts;
+pub use reading::DECODED;
+pub use route::{TRACE_HEADER, UPSTREAM_HEADER};
+pub use serve::TOKEN_HEADER;
+pub use upstream::{Answer, Answers, Asked, BadUpstream, Live, Reply, Upstream, Upstreams};
