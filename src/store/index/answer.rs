@@ -358,3 +358,99 @@ pub(super) fn sql_error(error: &duckdb::Error) -> Error {
     };
     Error::Sql(format!("{}{hint}", text.trim_end()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(sql: &str) -> Answer {
+        Answer::to(&Connection::open_in_memory().unwrap(), sql).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_value_is_told_faithfully() {
+        for (sql, json, text) in [
+            ("NULL", "null", ""),
+            ("true", "true", "true"),
+            ("(-128)::TINYINT", "-128", "-128"),
+            ("9223372036854775807::BIGINT", "9223372036854775807", "9223372036854775807"),
+            ("18446744073709551615::UBIGINT", "18446744073709551615", "18446744073709551615"),
+            (
+                "(-170141183460469231731687303715884105728)::HUGEINT",
+                "-170141183460469231731687303715884105728",
+                "-170141183460469231731687303715884105728",
+            ),
+            ("1.10::DECIMAL(10,2)", "1.10", "1.10"),
+            (
+                "12345678901234567890.123456789012345678::DECIMAL(38,18)",
+                "12345678901234567890.123456789012345678",
+                "12345678901234567890.123456789012345678",
+            ),
+            ("0.1::DOUBLE", "0.1", "0.1"),
+            ("1e300::DOUBLE", "1e300", "1e300"),
+            ("2::DOUBLE", "2.0", "2.0"),
+            ("'nan'::DOUBLE", "\"NaN\"", "NaN"),
+            ("'-inf'::FLOAT", "\"-Infinity\"", "-Infinity"),
+            ("'a\"b\nü'", "\"a\\\"b\\nü\"", "a\"b\nü"),
+            ("'\\xFF\\x00'::BLOB", "\"/wA=\"", "/wA="),
+            ("TIMESTAMP '2026-11-21 11:27:03.123456'", "\"2026-11-21 11:27:03.123456\"", "2026-11-21 11:27:03.123456"),
+            ("TIMESTAMP '1969-12-31 23:59:59.5'", "\"1969-12-31 23:59:59.5\"", "1969-12-31 23:59:59.5"),
+            ("TIMESTAMP_S '2026-01-01 00:00:00'", "\"2026-01-01 00:00:00\"", "2026-01-01 00:00:00"),
+            ("'infinity'::TIMESTAMP", "\"infinity\"", "infinity"),
+            ("DATE '2024-02-29'", "\"2024-02-29\"", "2024-02-29"),
+            ("DATE '0044-03-15 (BC)'", "\"0044-03-15 (BC)\"", "0044-03-15 (BC)"),
+            ("TIME '01:02:03.5'", "\"01:02:03.5\"", "01:02:03.5"),
+            ("INTERVAL '1 month 2 days'", "\"1 month 2 days\"", "1 month 2 days"),
+            ("[1, NULL, 3]", "[1,null,3]", "[1,null,3]"),
+            ("{'a': 1, 'b': ['x']}", "{\"a\":1,\"b\":[\"x\"]}", "{\"a\":1,\"b\":[\"x\"]}"),
+            ("MAP {'k': 1}", "\"{k=1}\"", "{k=1}"),
+            ("'b'::ENUM('a', 'b')", "\"b\"", "b"),
+            ("'{\"z\":1,\"a\":1.50}'::JSON", "{\"z\":1,\"a\":1.50}", "{\"z\":1,\"a\":1.50}"),
+            ("[NULL::JSON]", "[null]", "[null]"),
+            ("340282366920938463463374607431768211455::UHUGEINT", "\"340282366920938463463374607431768211455\"", "340282366920938463463374607431768211455"),
+            ("'101'::BIT", "\"101\"", "101"),
+        ] {
+            let answer = answer(&format!("SELECT {sql} AS v"));
+            assert_eq!(answer.json(), format!("[\n{{\"v\":{json}}}\n]\n"), "{sql}");
+            assert_eq!(answer.texts().next().unwrap()[0].as_deref().unwrap_or(""), text, "{sql}");
+        }
+    }
+
+    #[test]
+    fn every_type_duckdb_has_comes_through() {
+        let answer = answer("SELECT * FROM test_all_types()");
+        assert_eq!(answer.len(), 3);
+        let rows: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&answer.json()).unwrap();
+        assert!(rows.iter().all(|row| row.len() == answer.columns.len()));
+        assert!(rows[2].values().all(serde_json::Value::is_null), "the last row is all NULL");
+        assert_eq!(String::from_utf8(answer.csv()).unwrap().lines().next().unwrap(), answer.columns.join(","));
+    }
+
+    #[test]
+    fn columns_of_one_name_are_all_there() {
+        let answer = answer("SELECT 1 AS a, 2 AS a, 3 AS a_2, INTERVAL 1 DAY AS a");
+        assert_eq!(answer.json(), "[\n{\"a\":1,\"a_2\":2,\"a_2_2\":3,\"a_3\":\"1 day\"}\n]\n");
+    }
+
+    #[test]
+    fn no_rows_are_an_empty_array_and_a_header() {
+        let answer = answer("SELECT 1 AS a, 'x' AS b WHERE false");
+        assert!(answer.is_empty());
+        assert_eq!((answer.json().as_str(), answer.csv().as_slice()), ("[]\n", &b"a,b\n"[..]));
+    }
+
+    #[test]
+    fn csv_quotes_what_needs_it() {
+        let answer = answer("SELECT 'a,b' AS x, 'say \"hi\"' AS y, NULL AS z, [1] AS l");
+        assert_eq!(String::from_utf8(answer.csv()).unwrap(), "x,y,z,l\n\"a,b\",\"say \"\"hi\"\"\",,[1]\n");
+        assert!(!answer.is_number(0) && answer.is_number(2));
+    }
+
+    #[test]
+    fn reading_statements_other_than_select_answer_too() {
+        for sql in ["SHOW TABLES", "DESCRIBE SELECT 1", "EXPLAIN SELECT 1", "VALUES (1)", "SUMMARIZE SELECT 1 AS a", "FROM range(2)"] {
+            let _ = answer(sql);
+        }
+        assert_eq!(answer("PIVOT (SELECT 1 AS a, 'x' AS b) ON b USING sum(a)").columns, ["x"]);
+    }
+}

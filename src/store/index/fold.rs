@@ -59,6 +59,17 @@ struct Chunk {
     cursor: Cursor,
 }
 
+/// What is folded: the log's entries from a place on, and the place after those handed out.
+pub(super) trait Source: Iterator<Item = Result<Entry, LogError>> + Send {
+    fn cursor(&self) -> Cursor;
+}
+
+impl Source for Feed<'_> {
+    fn cursor(&self) -> Cursor {
+        self.cursor()
+    }
+}
+
 /// Folds everything that is there. `progress` is told after every chunk.
 pub(super) fn fold(database: &Database, reader: &Reader, progress: &mut dyn FnMut(&Folded)) -> Result<Ending, Error> {
     let before = database.cursor()?;
@@ -66,6 +77,16 @@ pub(super) fn fold(database: &Database, reader: &Reader, progress: &mut dyn FnMu
     if feed.must_start_over() {
         return Ok(Ending::StartOver);
     }
+    fold_feed(database, before, feed, progress).map(Ending::Done)
+}
+
+/// Folds a feed that begins where the index ends.
+pub(super) fn fold_feed(
+    database: &Database,
+    before: Cursor,
+    feed: impl Source,
+    progress: &mut dyn FnMut(&Folded),
+) -> Result<Folded, Error> {
     let mut folding = Folding::begin(database, &before)?;
     let wires = folding.open.iter().map(|(id, call)| (*id, wire_named(&call.wire.0))).collect();
     let (sender, receiver) = sync_channel(2);
@@ -73,7 +94,7 @@ pub(super) fn fold(database: &Database, reader: &Reader, progress: &mut dyn FnMu
         scope.spawn(move || produce(feed, wires, &sender));
         folding.take_all(&receiver, progress)
     })?;
-    folding.finish(&before).map(Ending::Done)
+    folding.finish(&before)
 }
 
 fn wire_named(name: &str) -> Wire {
@@ -81,7 +102,7 @@ fn wire_named(name: &str) -> Wire {
 }
 
 /// Reads the log to its end, a chunk at a time.
-fn produce(mut feed: Feed<'_>, mut wires: HashMap<CallId, Wire>, sender: &SyncSender<Result<Chunk, LogError>>) {
+fn produce(mut feed: impl Source, mut wires: HashMap<CallId, Wire>, sender: &SyncSender<Result<Chunk, LogError>>) {
     let mut sightings: HashSet<(TraceId, Arc<str>)> = HashSet::new();
     loop {
         let mut entries = Vec::new();
@@ -312,7 +333,8 @@ impl<'a> Folding<'a> {
     /// Everything so far, and the place in the log it reaches, becomes true together.
     fn commit(&mut self) -> Result<(), Error> {
         let connection = self.database.connection();
-        delete(self.database, "calls", "call_id", &hex_list(std::mem::take(&mut self.overtaken)))?;
+        let overtaken = hex_list(std::mem::take(&mut self.overtaken));
+        delete(self.database, "calls", "state = 'open' AND call_id", &overtaken)?;
         let fresh: Vec<CallId> = self.open.keys().filter(|call| !self.stored.contains(call)).copied().collect();
         self.database.append(&fresh.iter().map(|call| self.open[call].clone()).collect::<Vec<_>>())?;
         self.stored.extend(fresh);

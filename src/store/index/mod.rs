@@ -15,6 +15,10 @@ mod records;
 mod reports;
 mod rows;
 mod runs;
+#[cfg(test)]
+mod schema_doc;
+#[cfg(test)]
+mod tests;
 mod traces;
 
 use std::ops::ControlFlow;
