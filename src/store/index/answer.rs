@@ -407,7 +407,11 @@ mod tests {
             ("'b'::ENUM('a', 'b')", "\"b\"", "b"),
             ("'{\"z\":1,\"a\":1.50}'::JSON", "{\"z\":1,\"a\":1.50}", "{\"z\":1,\"a\":1.50}"),
             ("[NULL::JSON]", "[null]", "[null]"),
-            ("340282366920938463463374607431768211455::UHUGEINT", "\"340282366920938463463374607431768211455\"", "340282366920938463463374607431768211455"),
+            (
+                "340282366920938463463374607431768211455::UHUGEINT",
+                "\"340282366920938463463374607431768211455\"",
+                "340282366920938463463374607431768211455",
+            ),
             ("'101'::BIT", "\"101\"", "101"),
         ] {
             let answer = answer(&format!("SELECT {sql} AS v"));
@@ -448,7 +452,14 @@ mod tests {
 
     #[test]
     fn reading_statements_other_than_select_answer_too() {
-        for sql in ["SHOW TABLES", "DESCRIBE SELECT 1", "EXPLAIN SELECT 1", "VALUES (1)", "SUMMARIZE SELECT 1 AS a", "FROM range(2)"] {
+        for sql in [
+            "SHOW TABLES",
+            "DESCRIBE SELECT 1",
+            "EXPLAIN SELECT 1",
+            "VALUES (1)",
+            "SUMMARIZE SELECT 1 AS a",
+            "FROM range(2)",
+        ] {
             let _ = answer(sql);
         }
         assert_eq!(answer("PIVOT (SELECT 1 AS a, 'x' AS b) ON b USING sum(a)").columns, ["x"]);

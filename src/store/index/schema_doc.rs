@@ -42,7 +42,9 @@ fn real(database: &Database) -> Schema {
     .into_iter()
     .map(|name| (name.clone(), name))
     .collect();
-    for name in texts("SELECT function_name FROM duckdb_functions() WHERE NOT internal AND function_type = 'table_macro'") {
+    for name in
+        texts("SELECT function_name FROM duckdb_functions() WHERE NOT internal AND function_type = 'table_macro'")
+    {
         assert_eq!(name, "call_messages", "a new macro: say here how to call it");
         names.push(("call_messages(call)".to_owned(), "call_messages('x')".to_owned()));
     }
