@@ -50,7 +50,7 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong with it, as far as it can be told at once.
 pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, SuiteErrors> {
-    let suite: Suite = serde_saphyr::from_str(text).map_err(|error| yaml_error(file, text, &error))?;
+    let suite: Suite = yaml(text).map_err(|error| yaml_error(file, text, &error))?;
     let own_tasks = suite.tasks.len();
     let located = Located::read(file, text);
     let mut loaded = Loaded { suite, located, texts: BTreeMap::new(), warnings: Vec::new(), own_tasks };
@@ -69,6 +69,14 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, SuiteEr
     }
     errors.sort_by_key(|error| (error.file != file, error.line, error.column));
     Err(SuiteErrors(errors))
+}
+
+/// Reads YAML as version 1.2 has it: `yes` and `no` are words, as whoever looks for them in an answer means them.
+///
+/// # Errors
+/// When it isn't YAML, or not of this type.
+pub fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Yaml> {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
 }
 
 /// What serde and the YAML reader have to say, in words for a person.
@@ -356,6 +364,14 @@ tasks:
         assert_eq!(loaded.suite.tasks[0].graders[1].kind(), Some("command"));
         assert!(matches!(&loaded.suite.target, Target::Loop(target) if target.command.0.len() == 3));
         assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn yes_and_no_are_words() {
+        let loaded =
+            try_load("suite: s\ntarget: {http: {url: x}}\ngraders: [{type: contains, all: [yes, no, true]}]\n")
+                .unwrap();
+        assert_eq!(loaded.suite.graders[0].0["all"], serde_json::json!(["yes", "no", true]));
     }
 
     #[test]

@@ -14,11 +14,11 @@ mod types;
 
 pub use error::{SuiteError, SuiteErrors};
 pub use fingerprint::{fingerprint, hash_hex};
-pub use load::{Files, Loaded, load};
+pub use load::{Files, Loaded, load, yaml};
 pub use locate::{Located, Step};
 pub use near::{distance, nearest};
 pub use template::{TRIAL_VARIABLES, Unknown, is_file, names, render, render_value};
 pub use types::{
     Budget, CommandLine, GraderSpec, HttpTarget, Kind, LoopTarget, PromptMessage, PromptTarget, PromptTool, Sandbox,
-    Suite, Target, Task, TraceTarget, TrialBudget,
+    Speaker, Suite, Target, Task, TraceTarget, TrialBudget,
 };

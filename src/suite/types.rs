@@ -109,6 +109,9 @@ pub struct LoopTarget {
     /// Names of variables passed on from your own environment; everything else is left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pass_env: Vec<String>,
+    /// Exit codes of a loop that ended well; any other is a failed trial.
+    #[serde(default = "zero")]
+    pub ok_exit: Vec<i32>,
     /// Text for the loop's standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
@@ -124,6 +127,10 @@ pub struct LoopTarget {
     /// Folders outside the workspace that the loop may write to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub writable: Vec<String>,
+}
+
+fn zero() -> Vec<i32> {
+    vec![0]
 }
 
 /// How a loop is kept in its workspace.
@@ -166,9 +173,16 @@ fn eight() -> u32 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptMessage {
-    /// `user` or `assistant`.
-    pub role: crate::trace::Role,
+    pub role: Speaker,
     pub text: String,
+}
+
+/// Who speaks in a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Speaker {
+    User,
+    Assistant,
 }
 
 /// A tool the model may ask for, and what it is told when it does.
