@@ -229,7 +229,9 @@ fn tests(family: &str, case: &Case) -> Option<Value> {
         }
         "signflip_exact" => sign_flip(case),
         "stratified_permutation_regress" => {
-            let (p, method) = exact::permutation_worse(&case.strata("baseline", "candidate"), case.whole("k")).unwrap();
+            let (p, method) =
+                exact::permutation_worse(&case.strata("baseline", "candidate"), Figure::PassHat(case.whole("k")))
+                    .unwrap();
             assert_eq!(method, PermutationMethod::Exact);
             json!(p)
         }
@@ -263,7 +265,7 @@ fn mcnemar(case: &Case) -> f64 {
     let arm = |c| Counts { n: 1, c };
     let mut tasks = vec![Stratum { baseline: arm(1), candidate: arm(0) }; case.whole("c") as usize];
     tasks.extend(vec![Stratum { baseline: arm(0), candidate: arm(1) }; case.whole("b") as usize]);
-    exact::permutation_worse(&tasks, 1).unwrap().0
+    exact::permutation_worse(&tasks, Figure::PassHat(1)).unwrap().0
 }
 
 /// The sign-flip test assumes symmetry and passes broken suites: peers use it, we do not. By enumeration, to know their number.
@@ -381,7 +383,7 @@ fn powered(family: &str, case: &Case) -> Value {
     })
 }
 
-/// The families that need a gate are held by `tests/gate_reference.rs`.
+/// The families that need a gate are held by the tests of `src/gate`.
 const OF_THE_GATE: [&str; 2] = ["gate_e2e", "suite_units"];
 
 #[test]

@@ -1,6 +1,6 @@
 //! Exact distributions and tests on counts: binomial, hypergeometric, Fisher, the stratified permutation test.
 
-use super::passk::pass_hat_k;
+use super::passk::Figure;
 use super::special::{erfc, normal_cdf};
 use super::{Counts, TooFew};
 
@@ -129,18 +129,22 @@ pub enum PermutationMethod {
 /// Multiply-adds an exact answer may cost: some 20 ms.
 const EXACT_WORK: u64 = 20_000_000;
 
-/// P(Σ U_k(candidate) - U_k(baseline) this low or lower) if every task's trials are exchangeable between the arms:
+/// P(Σ U(candidate) - U(baseline) this low or lower) if every task's trials are exchangeable between the arms:
 /// exact convolution of per-task hypergeometric distributions on the lattice of the values, else Mantel-Haenszel.
-pub fn permutation_worse(tasks: &[Stratum], k: u32) -> Result<(f64, PermutationMethod), TooFew> {
-    let short: Vec<usize> =
-        tasks.iter().enumerate().filter(|(_, t)| t.baseline.n.min(t.candidate.n) < k.max(1)).map(|(i, _)| i).collect();
+pub fn permutation_worse(tasks: &[Stratum], figure: Figure) -> Result<(f64, PermutationMethod), TooFew> {
+    let short: Vec<usize> = tasks
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| t.baseline.n.min(t.candidate.n) < figure.k().max(1))
+        .map(|(i, _)| i)
+        .collect();
     if tasks.is_empty() {
         return Err(TooFew::NoTasks);
     }
     if !short.is_empty() {
-        return Err(TooFew::Trials { needed: k, tasks: short });
+        return Err(TooFew::Trials { needed: figure.k(), tasks: short });
     }
-    Ok(match exact_permutation(tasks, k) {
+    Ok(match exact_permutation(tasks, figure) {
         Some(p) => (p, PermutationMethod::Exact),
         None => (mantel_haenszel_worse(tasks), PermutationMethod::MantelHaenszel),
     })
@@ -152,12 +156,12 @@ struct Lattice {
     seen: i64,
 }
 
-fn exact_permutation(tasks: &[Stratum], k: u32) -> Option<f64> {
+fn exact_permutation(tasks: &[Stratum], figure: Figure) -> Option<f64> {
     let moving: Vec<Stratum> = tasks.iter().copied().filter(|t| t.varies()).collect();
-    let step = lattice_step(&moving, k)?;
+    let step = lattice_step(&moving, figure.k())?;
     let mut lattices = Vec::with_capacity(moving.len());
     for task in &moving {
-        lattices.push(on_lattice(*task, k, step)?);
+        lattices.push(on_lattice(*task, figure, step)?);
     }
     let divisor = lattices.iter().flat_map(|l| &l.values).fold(0, |d, (v, _)| gcd(d, v.unsigned_abs()));
     if divisor == 0 {
@@ -217,11 +221,11 @@ fn lattice_step(tasks: &[Stratum], k: u32) -> Option<u64> {
     Some(step)
 }
 
-fn on_lattice(task: Stratum, k: u32, step: u64) -> Option<Lattice> {
+fn on_lattice(task: Stratum, figure: Figure, step: u64) -> Option<Lattice> {
     let (nb, nc, s) = (task.baseline.n, task.candidate.n, task.passes());
     let value = |c: u32| {
-        let candidate = pass_hat_k(Counts { n: nc, c }, k)?;
-        let baseline = pass_hat_k(Counts { n: nb, c: s - c }, k)?;
+        let candidate = figure.of(Counts { n: nc, c })?;
+        let baseline = figure.of(Counts { n: nb, c: s - c })?;
         // Both are multiples of 1/step, so rounding only removes the error of the division.
         Some((candidate * step as f64).round() as i64 - (baseline * step as f64).round() as i64)
     };
@@ -277,7 +281,7 @@ mod tests {
         fn one_task_and_k_1_is_fisher(nb in 1_u32..20, cb in 0_u32..20, nc in 1_u32..20, cc in 0_u32..20) {
             prop_assume!(cb <= nb && cc <= nc);
             let task = stratum(nb, cb, nc, cc);
-            let (p, method) = permutation_worse(&[task], 1).unwrap();
+            let (p, method) = permutation_worse(&[task], Figure::PassHat(1)).unwrap();
             prop_assert_eq!(method, PermutationMethod::Exact);
             prop_assert!((p - fisher_worse(task.baseline, task.candidate)).abs() < 1e-12);
         }
@@ -287,16 +291,16 @@ mod tests {
             let tasks: Vec<Stratum> = pairs.iter().map(|(b, c)| stratum(1, *b, 1, *c)).collect();
             let lost = pairs.iter().filter(|(b, c)| b > c).count() as u32;
             let won = pairs.iter().filter(|(b, c)| b < c).count() as u32;
-            let (p, _) = permutation_worse(&tasks, 1).unwrap();
+            let (p, _) = permutation_worse(&tasks, Figure::PassHat(1)).unwrap();
             prop_assert!((p - binomial_at_most(won, won + lost, 0.5)).abs() < 1e-12);
         }
 
         #[test]
         fn order_of_tasks_does_not_matter(cells in proptest::collection::vec((0_u32..=8, 0_u32..=6), 1..12), k in 1_u32..5) {
             let mut tasks: Vec<Stratum> = cells.iter().map(|(b, c)| stratum(8, *b, 6, *c)).collect();
-            let forward = permutation_worse(&tasks, k).unwrap();
+            let forward = permutation_worse(&tasks, Figure::PassHat(k)).unwrap();
             tasks.reverse();
-            let backward = permutation_worse(&tasks, k).unwrap();
+            let backward = permutation_worse(&tasks, Figure::PassHat(k)).unwrap();
             prop_assert!((forward.0 - backward.0).abs() < 1e-12);
         }
     }
@@ -304,20 +308,20 @@ mod tests {
     #[test]
     fn exact_and_mantel_haenszel_are_close_when_there_is_much_data() {
         let tasks: Vec<Stratum> = (0..60).map(|i| stratum(8, 5 + i % 4, 8, 4 + i % 5)).collect();
-        let (exact, _) = permutation_worse(&tasks, 1).unwrap();
+        let (exact, _) = permutation_worse(&tasks, Figure::PassHat(1)).unwrap();
         assert!((exact - mantel_haenszel_worse(&tasks)).abs() < 0.003, "{exact}");
     }
 
     #[test]
     fn when_nothing_can_vary_nothing_is_significant() {
-        assert_eq!(permutation_worse(&[stratum(8, 8, 8, 8), stratum(4, 0, 4, 0)], 1).unwrap().0, 1.0);
+        assert_eq!(permutation_worse(&[stratum(8, 8, 8, 8), stratum(4, 0, 4, 0)], Figure::PassHat(1)).unwrap().0, 1.0);
         assert_eq!(mantel_haenszel_worse(&[stratum(8, 8, 8, 8)]), 1.0);
     }
 
     #[test]
     fn a_lattice_out_of_hand_falls_back() {
         let tasks: Vec<Stratum> = (0..60).map(|i| stratum(20 + i, 18 + i, 17 + i % 7, 15 + i % 7)).collect();
-        let (p, method) = permutation_worse(&tasks, 8).unwrap();
+        let (p, method) = permutation_worse(&tasks, Figure::PassHat(8)).unwrap();
         assert_eq!(method, PermutationMethod::MantelHaenszel);
         assert!(p > 0.0 && p < 1.0);
     }
