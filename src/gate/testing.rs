@@ -94,7 +94,6 @@ pub fn numbered(id: &str, trials: &[String]) -> Arm {
     arm(id, &tasks)
 }
 
-
 /// Passes first, then failures: an order no run has, for tests that do not depend on it.
 pub fn letters(n: u32, c: u32) -> String {
     "p".repeat(c as usize) + &"f".repeat((n - c) as usize)
