@@ -1,0 +1,14 @@
+//! The provider room against recorded traffic, generated answers and garbage.
+
+mod corpus;
+mod garbage;
+mod reading;
+mod round_trip;
+
+use holdback::trace::Wire;
+
+/// The wire formats that carry conversations.
+pub const TALKING: [Wire; 4] = [Wire::OpenaiChat, Wire::OpenaiResponses, Wire::AnthropicMessages, Wire::Gemini];
+/// All of them.
+pub const WIRES: [Wire; 6] =
+    [Wire::OpenaiChat, Wire::OpenaiResponses, Wire::AnthropicMessages, Wire::Gemini, Wire::Embeddings, Wire::Raw];
