@@ -52,7 +52,9 @@ fn exchange(line: &str) -> Option<Exchange> {
     let mut reader = Reader::new(wire, status, &headers(&answered["headers"]));
     let mut whole = String::new();
     let chunks = answered["chunks"].as_array().cloned().unwrap_or_default();
+    let cut = answered["cut_after_bytes"].as_u64().map_or(usize::MAX, |at| usize::try_from(at).unwrap());
     for piece in chunks.iter().map(|chunk| &chunk[1]).chain([&answered["body_text"]]).filter_map(Value::as_str) {
+        let piece = piece.get(..cut).unwrap_or(piece);
         reader.feed(piece.as_bytes());
         whole.push_str(piece);
     }
