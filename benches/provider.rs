@@ -38,13 +38,19 @@ fn history(wire: Wire) -> Vec<u8> {
     let turns = 24;
     let each = |turn: &dyn Fn(usize) -> Vec<Value>| (0..turns).flat_map(turn).collect::<Vec<_>>();
     let body = match wire {
-        Wire::OpenaiChat => json!({ "model": "m", "stream": true, "messages": [
-            vec![json!({ "role": "system", "content": orders })],
-            each(&|at| vec![
-                json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": at.to_string(), "type": "function",
-                    "function": { "name": "shell", "arguments": "{\"command\":\"ls\"}" } }] }),
-                json!({ "role": "tool", "tool_call_id": at.to_string(), "content": output }),
-            ])].concat(), "tools": [{ "type": "function", "function": { "name": "shell", "parameters": schema } }] }),
+        Wire::OpenaiChat => {
+            let mut messages = each(&|at| {
+                let function = json!({ "name": "shell", "arguments": "{\"command\":\"ls\"}" });
+                let call = json!({ "id": at.to_string(), "type": "function", "function": function });
+                vec![
+                    json!({ "role": "assistant", "content": null, "tool_calls": [call] }),
+                    json!({ "role": "tool", "tool_call_id": at.to_string(), "content": output }),
+                ]
+            });
+            messages.insert(0, json!({ "role": "system", "content": orders }));
+            let tool = json!({ "type": "function", "function": { "name": "shell", "parameters": schema } });
+            json!({ "model": "m", "stream": true, "messages": messages, "tools": [tool] })
+        }
         Wire::OpenaiResponses => {
             json!({ "model": "m", "stream": true, "instructions": orders, "input": each(&|at| vec![
             json!({ "type": "function_call", "call_id": at.to_string(), "name": "shell", "arguments": "{\"command\":\"ls\"}" }),

@@ -31,7 +31,6 @@ fn headers(value: &Value) -> Headers {
 }
 
 struct Exchange {
-    wire: Wire,
     request: Request,
     status: u16,
     fault: String,
@@ -62,11 +61,11 @@ fn exchange(line: &str) -> Option<Exchange> {
     assert_eq!(read, response(wire, status, &Headers::new(), whole.as_bytes()), "pieces read like the whole");
     let request = request(wire, target, body).ok();
     let fault = line["fault"].as_str().unwrap_or_default().to_owned();
-    Some(Exchange { wire, request: request.unwrap_or_default(), status, fault, response: read })
+    Some(Exchange { request: request.unwrap_or_default(), status, fault, response: read })
 }
 
 fn check(name: &str, at: usize, exchange: &Exchange) {
-    let Exchange { request, status, fault, response, .. } = exchange;
+    let Exchange { request, status, fault, response } = exchange;
     let said = format!("{name}, request {at}, fault {fault:?}: {response:?}");
     assert!(!request.model.is_empty() && !request.messages.is_empty(), "{said}");
     match fault.as_str() {
