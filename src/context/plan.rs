@@ -304,6 +304,11 @@ impl Loaded {
         })
     }
 
+    /// Bytes of data.
+    pub fn data_len(&self) -> usize {
+        self.data.len()
+    }
+
     fn own_block(&self, nth: u32) -> Option<&[u8]> {
         let at = *self.own.get(nth as usize)?;
         let Op::Block { source: Source::Here { len }, .. } = &self.plan.ops[at] else { return None };

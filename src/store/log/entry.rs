@@ -46,6 +46,23 @@ pub enum Kept {
     Removed(TraceId),
 }
 
+impl Kept {
+    /// The trace it belongs to.
+    pub fn trace(&self) -> Option<TraceId> {
+        match self {
+            Kept::TraceStarted(trace, _)
+            | Kept::CallStarted(trace, _)
+            | Kept::CallEnded(trace, ..)
+            | Kept::CallLost(trace, _)
+            | Kept::Noted(trace, _)
+            | Kept::Scored(trace, _)
+            | Kept::TraceEnded(trace, _)
+            | Kept::Removed(trace) => Some(*trace),
+            Kept::Record(_) => None,
+        }
+    }
+}
+
 /// A request as the log keeps it. The body is not in here: [`super::Reader::request_at`] rebuilds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StartedCall {

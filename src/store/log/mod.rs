@@ -1,11 +1,24 @@
 //! The trace log: append-only segments, one writer each, readable while they are written. It is the truth; everything
 //! else in a store can be made again from it.
 
+#![allow(dead_code)]
 mod entry;
+mod feed;
+mod files;
+mod frame;
+mod memory;
 mod reader;
+mod record;
+mod segment;
+mod shelf;
+mod side;
+mod summary;
+mod writer;
 
 pub use entry::{Cursor, Entry, Fresh, Kept, Mark, Named, Place, Record, StartedCall, Stats, Status, TraceSummary};
-pub use reader::{Feed, Reader};
+pub use feed::Feed;
+pub use reader::Reader;
+pub use writer::Writer;
 
 use std::path::{Path, PathBuf};
 
@@ -56,12 +69,20 @@ impl Store {
     /// When the directory cannot be made or used, or a newer holdback made it.
     pub fn open(dir: impl Into<PathBuf>, durability: Durability) -> Result<Self, LogError> {
         let dir = dir.into();
-        std::fs::create_dir_all(&dir).map_err(|source| LogError::Io {
-            doing: "making the store",
-            path: dir.clone(),
-            source,
-        })?;
+        files::prepare(&dir)?;
         Ok(Store { dir, durability })
+    }
+
+    /// Opens a store that should be there, to read it: nothing is made.
+    ///
+    /// # Errors
+    /// When there is none, or a newer holdback made it.
+    pub fn existing(dir: impl Into<PathBuf>) -> Result<Self, LogError> {
+        let dir = dir.into();
+        if !files::check_mark(&dir)? {
+            return Err(LogError::NotFound(format!("{}: there is no store here yet", dir.display())));
+        }
+        Ok(Store { dir, durability: Durability::Os })
     }
 
     /// The directory.
@@ -72,6 +93,14 @@ impl Store {
     /// When a record counts as kept.
     pub fn durability(&self) -> Durability {
         self.durability
+    }
+
+    /// A writer of this process. Any number may write at once; each has a segment of its own.
+    ///
+    /// # Errors
+    /// When the system has no random numbers or memory to give. Files are made with the first record.
+    pub fn writer(&self) -> Result<Writer, LogError> {
+        Writer::new(&self.dir, self.durability)
     }
 
     /// A view of the log as it is now. Cheap: take a new one to see what has come since.
