@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::trace::Usage;
 
+/// The provider of holdback's own mock models.
+const MOCK: &str = "mock";
+
 /// A price file that can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BadTable {
@@ -51,7 +54,9 @@ pub struct Price {
 pub struct Long {
     /// Requests that read more tokens than this.
     pub over: u64,
-    pub price: Price,
+    /// Missing when it is only known that the price is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 /// Where a provider's prices come from, and its models.
@@ -151,12 +156,17 @@ impl Table {
         self.price(model)?.cost(usage, 0)
     }
 
-    /// The same, with the usage object as the provider sent it: it tells what one vocabulary for all leaves out (tokens
-    /// cached for an hour cost more; batch and priority calls are billed otherwise, so they have no price).
+    /// The same, with the usage object as the provider sent it. It tells what one vocabulary for all leaves out: tokens
+    /// cached for an hour cost more, and what is billed otherwise (batch, priority and fast calls, a region of one's
+    /// choice, searches on the provider's side) has no price here.
     pub fn cost_with(&self, model: &str, usage: &Usage, raw: &Value) -> Option<f64> {
-        if let Some(tier) = raw.get("service_tier").and_then(Value::as_str)
-            && !matches!(tier, "standard" | "default" | "auto")
-        {
+        let word = |name: &str| raw.get(name).and_then(Value::as_str).unwrap_or("");
+        let usual = matches!(word("service_tier"), "" | "standard" | "default" | "auto")
+            && matches!(word("speed"), "" | "standard")
+            && matches!(word("inference_geo"), "" | "global" | "not_available");
+        let extras = raw.get("server_tool_use").and_then(Value::as_object);
+        let extras = extras.is_some_and(|uses| uses.values().any(|count| count.as_u64().unwrap_or(0) > 0));
+        if !usual || extras {
             return None;
         }
         let hour = raw.pointer("/cache_creation/ephemeral_1h_input_tokens").and_then(Value::as_u64).unwrap_or(0);
@@ -171,7 +181,9 @@ impl Table {
                 return provider.find(rest).map(|price| (provider, price));
             }
         }
-        let mut found = self.providers.values().filter_map(|p| Some((p, p.find(model)?)));
+        // Made-up models have their provider's name before their own, always.
+        let real = self.providers.iter().filter(|(name, _)| *name != MOCK);
+        let mut found = real.filter_map(|(_, p)| Some((p, p.find(model)?)));
         let first = found.next()?;
         // The same name at two prices: nobody here can tell which was paid.
         found.all(|(_, price)| price == first.1).then_some(first)
@@ -181,6 +193,8 @@ impl Table {
 impl Provider {
     fn find(&self, model: &str) -> Option<&Price> {
         let model = model.strip_prefix("models/").unwrap_or(model);
+        // What follows the name of a mock model is how it behaves: `script:FILE`, `flaky?p=0.5`.
+        let model = model.split([':', '?']).next().unwrap_or(model);
         self.models.get(model).or_else(|| self.models.get(without_date(model)?))
     }
 }
@@ -217,7 +231,7 @@ impl Price {
         let input = usage.input?;
         let (read, written) = (usage.cache_read.unwrap_or(0), usage.cache_write.unwrap_or(0));
         let price = match &self.long {
-            Some(long) if input + read + written > long.over => &long.price,
+            Some(long) if input + read + written > long.over => long.price.as_ref()?,
             _ => self,
         };
         // Models that only read have no output price, and their providers don't count output.
@@ -259,6 +273,154 @@ impl Price {
                 return Err(BadTable::NotAPrice { provider: provider.into(), model: model.into(), field, value });
             }
         }
-        self.long.as_ref().map_or(Ok(()), |long| long.price.check(provider, model))
+        let long = self.long.as_ref().and_then(|long| long.price.as_ref());
+        long.map_or(Ok(()), |price| price.check(provider, model))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn usage(input: u64, output: u64, cache_read: u64, cache_write: u64) -> Usage {
+        let some = |n| Some(n).filter(|n| *n > 0);
+        Usage {
+            input: Some(input),
+            output: Some(output),
+            cache_read: some(cache_read),
+            cache_write: some(cache_write),
+            ..Usage::default()
+        }
+    }
+
+    fn close(cost: Option<f64>, expected: f64) {
+        let cost = cost.expect("a price");
+        assert!((cost - expected).abs() < 1e-12, "{cost} is not {expected}");
+    }
+
+    #[test]
+    fn the_sum_counts_every_kind_of_token_once() {
+        let table = Table::embedded();
+        close(table.cost("claude-sonnet-5-5", &usage(1000, 500, 20_000, 3000)), 0.002 + 0.005 + 0.002 + 0.0075);
+        let raw = json!({"cache_creation": {"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 2000}});
+        close(table.cost_with("claude-sonnet-5-5", &usage(0, 0, 0, 3000), &raw), 0.0025 + 0.008);
+        close(table.cost("text-embedding-3-small", &Usage { input: Some(1_000_000), ..Usage::default() }), 0.02);
+    }
+
+    #[test]
+    fn long_requests_have_their_own_price_for_every_token() {
+        let table = Table::embedded();
+        close(table.cost("claude-haiku-5-5", &usage(100_000, 0, 0, 0)), 0.01);
+        close(table.cost("claude-haiku-5-5", &usage(1, 1000, 100_000, 0)), 0.000_000_5 + 0.0025 + 0.005);
+        assert_eq!(table.cost("gpt-6.1-sol", &usage(272_001, 1, 0, 0)), None, "dearer, and nobody said how much");
+    }
+
+    #[test]
+    fn names_are_found_exactly_or_without_a_date_and_never_guessed() {
+        let table = Table::embedded();
+        for (name, same_as) in [
+            ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+            ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5"),
+            ("anthropic/claude-opus-5-5", "claude-opus-5-5"),
+            ("openai/gpt-5-2025-08-07", "gpt-5"),
+            ("gpt-6.1-sol-2026-09-29", "gpt-6.1-sol"),
+            ("gemini/gemini-2.5-pro", "gemini-2.5-pro"),
+            ("models/gemini-2.5-pro", "gemini-2.5-pro"),
+            ("google/models/gemini-2.5-pro", "gemini-2.5-pro"),
+            ("mock/script:answers.yaml", "mock/echo"),
+            ("mock/flaky?p=0.5&seed=1", "mock/echo"),
+        ] {
+            assert!(table.price(name).is_some() && table.price(name) == table.price(same_as), "{name}");
+        }
+        for unknown in [
+            "gpt-7",
+            "gpt-5-turbo",
+            "claude-sonnet",
+            "echo",
+            "",
+            "/",
+            "azure/gpt-5",
+            "openai/claude-opus-5",
+            "gpt-5-20259999",
+            "gpt-5-",
+            "claude-sonnet-4-5-2025092",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ] {
+            assert_eq!(table.price(unknown), None, "{unknown}");
+        }
+        assert_ne!(table.price("gpt-4o-2024-05-13"), table.price("gpt-4o"), "a dated model with a price of its own");
+        assert!(table.source_of("mock/echo").is_some_and(|source| source.contains("invented")));
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_cost_rather_than_a_part_of_one() {
+        let table = Table::embedded();
+        let half = Usage { input: Some(10), ..Usage::default() };
+        assert_eq!(table.cost("gpt-5", &half), None, "no output count");
+        assert_eq!(table.cost("gpt-5", &Usage::default()), None);
+        assert_eq!(table.cost("gpt-5", &usage(1, 1, 0, 7)), None, "no price for writing to its cache");
+        for raw in [
+            json!({"service_tier": "priority"}),
+            json!({"speed": "fast"}),
+            json!({"inference_geo": "us"}),
+            json!({"server_tool_use": {"web_search_requests": 2}}),
+        ] {
+            assert_eq!(table.cost_with("claude-opus-5", &usage(1, 1, 0, 0), &raw), None, "{raw}");
+        }
+        let raw = json!({"service_tier": "standard", "server_tool_use": {"web_search_requests": 0}});
+        assert!(table.cost_with("claude-opus-5", &usage(1, 1, 0, 0), &raw).is_some());
+    }
+
+    #[test]
+    fn reasoning_is_a_part_of_output_and_may_cost_otherwise() {
+        let table =
+            Table::parse("date: 2026-01-01\nproviders: {x: {models: {m: {input: 1, output: 2, reasoning: 10}}}}")
+                .unwrap();
+        let used = Usage { reasoning: Some(400_000), ..usage(0, 1_000_000, 0, 0) };
+        close(table.cost("m", &used), 1.2 + 4.0);
+        assert_eq!(table.cost("m", &usage(0, 1, 0, 0)), None, "how much of it was reasoning is not known");
+    }
+
+    #[test]
+    fn a_users_file_wins_and_changes_the_fingerprint() {
+        let table = Table::embedded();
+        let before = table.fingerprint();
+        assert_eq!(before, Table::embedded().fingerprint());
+        let mine =
+            "date: 2026-11-21\nsource: our contract\nproviders: {openai: {models: {gpt-5: {input: 1, output: 8}}}}";
+        let table = table.with(Table::parse(mine).unwrap());
+        close(table.cost("gpt-5", &usage(1_000_000, 0, 0, 0)), 1.0);
+        assert!(table.price("claude-opus-5").is_some(), "the rest is still there");
+        assert_ne!(table.fingerprint(), before);
+        assert!(table.date() == "2026-11-21" && table.source().starts_with("our contract"), "{}", table.source());
+    }
+
+    #[test]
+    fn bad_files_say_what_is_wrong() {
+        for (text, says) in [
+            ("providers: {}", "date"),
+            ("date: x\nproviders: {p: {models: {m: {input: -1}}}}", "p/m"),
+            ("date: x\nproviders: {p: {models: {m: {inputs: 1}}}}", "inputs"),
+            ("date: x\nproviders: {p: {models: {m: {input: 1, long: {over: 1, price: {input: .nan}}}}}}", "input"),
+            ("[", ""),
+        ] {
+            let error = Table::parse(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_embedded_table_is_dated_sourced_and_sane() {
+        let table = Table::embedded();
+        assert!(table.date().starts_with("2026-") && !table.source().is_empty());
+        for (name, provider) in &table.providers {
+            assert!(!provider.source.is_empty(), "{name} has no source");
+            for (model, price) in &provider.models {
+                assert!(price.output.is_none_or(|output| output >= price.input), "{model}");
+                assert!(price.cache_read.is_none_or(|read| read < price.input), "{model}");
+            }
+        }
     }
 }

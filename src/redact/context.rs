@@ -98,12 +98,13 @@ const LONGEST: usize = 4096;
 /// `name = value`, in env files, YAML, JSON (also inside a JSON string), code, headers and connection strings.
 fn assigned(text: &[u8], at: usize) -> Option<Found> {
     let name = name_around(text, at);
+    // Most stops are at words of prose, which nothing is assigned to: that is the cheapest thing to see.
+    let (value, quoted) = value_after(text, &name)?;
     let plain = plain(&text[name.clone()]);
     let kind = NAMES.iter().rev().find(|(end, _)| plain.ends_with(end)).map(|(_, kind)| *kind)?;
     if HARMLESS.iter().any(|end| plain.ends_with(end)) || !is_own_word(&text[name.clone()], kind) {
         return None;
     }
-    let (value, quoted) = value_after(text, &name)?;
     let value = if kind == "authorization" { after_scheme(text, value) } else { value };
     let secret = &text[value.clone()];
     if is_stand_in(secret) {

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::edit::Edit;
 use super::events::{self, Event};
-use super::json::{self, Decoded};
+use super::json;
 use super::scan::Scanner;
 
 /// Secrets in the joined strings of a streamed body. The placeholder stands in the first event that a secret touches, and
@@ -34,21 +34,20 @@ pub fn in_body(scanner: &Scanner, body: &[u8]) -> Vec<Edit> {
 }
 
 fn in_thread(scanner: &Scanner, body: &[u8], thread: &[Range<usize>], edits: &mut Vec<Edit>) {
-    let pieces: Vec<Decoded> = thread.iter().map(|range| json::decode(body, range.clone())).collect();
-    let joined: Vec<u8> = pieces.iter().flat_map(|piece| piece.text.iter().copied()).collect();
-    let mut starts = Vec::with_capacity(pieces.len());
-    let mut len = 0;
-    for piece in &pieces {
-        starts.push(len);
-        len += piece.text.len();
+    let mut joined: Vec<u8> = Vec::new();
+    let mut starts = Vec::with_capacity(thread.len());
+    for range in thread {
+        starts.push(joined.len());
+        json::decode_into(&body[range.clone()], &mut joined);
     }
     for secret in scanner.find(&joined) {
         let mut with = secret.with;
         let first = starts.partition_point(|start| *start <= secret.range.start) - 1;
-        for (piece, start) in pieces.iter().zip(&starts).skip(first) {
+        for (range, start) in thread.iter().zip(&starts).skip(first) {
             if *start >= secret.range.end {
                 break;
             }
+            let piece = json::decode(body, range.clone());
             let from = secret.range.start.max(*start) - start;
             let to = (secret.range.end - start).min(piece.text.len());
             if from < to {

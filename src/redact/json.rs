@@ -189,6 +189,17 @@ pub fn decode(bytes: &[u8], range: Range<usize>) -> Decoded {
     Decoded { text, runs }
 }
 
+/// Resolves the escapes of a raw string and appends what it says.
+pub fn decode_into(raw: &[u8], text: &mut Vec<u8>) {
+    let mut at = 0;
+    while let Some(len) = memchr::memchr(b'\\', &raw[at..]) {
+        text.extend_from_slice(&raw[at..at + len]);
+        at += len;
+        at += escape(&raw[at..], text);
+    }
+    text.extend_from_slice(&raw[at..]);
+}
+
 /// Resolves one escape; how many raw bytes it takes.
 fn escape(raw: &[u8], text: &mut Vec<u8>) -> usize {
     let plain = match raw.get(1) {

@@ -36,8 +36,11 @@ pub struct Scanner {
 #[derive(Debug)]
 struct Search {
     words: Words,
-    finders: Vec<Vec<Finder>>,
+    /// Per word: the words that begin with it, each with who looks closer.
+    finders: Vec<Vec<Asked>>,
 }
+
+type Asked = (&'static [u8], Finder);
 
 #[derive(Debug)]
 enum Words {
@@ -49,11 +52,13 @@ enum Words {
 impl Scanner {
     pub fn new(rules: &Rules) -> Result<Self, BadPattern> {
         let patterns = rules.patterns.iter().map(compile).collect::<Result<_, _>>()?;
-        let mut by_word: BTreeMap<&'static [u8], Vec<Finder>> = BTreeMap::new();
-        for (word, finder) in shapes::all() {
+        let mut by_word: BTreeMap<&'static [u8], Vec<Asked>> = BTreeMap::new();
+        let mut all: Vec<_> = shapes::all().collect();
+        all.sort_by_key(|(word, _)| *word);
+        for (word, finder) in all {
             // In order, so a word's own beginning stands before it: one stop asks for both.
             let stem = by_word.keys().find(|stem| word.as_bytes().starts_with(stem)).copied();
-            by_word.entry(stem.unwrap_or(word.as_bytes())).or_default().push(finder);
+            by_word.entry(stem.unwrap_or(word.as_bytes())).or_default().push((word.as_bytes(), finder));
         }
         let entries: Vec<_> = by_word.into_iter().collect();
         let searches = entries.chunks(WORDS_AT_ONCE).map(Search::new).collect();
@@ -116,7 +121,7 @@ impl Scanner {
 }
 
 impl Search {
-    fn new(entries: &[(&'static [u8], Vec<Finder>)]) -> Self {
+    fn new(entries: &[(&'static [u8], Vec<Asked>)]) -> Self {
         let words = || entries.iter().map(|(word, _)| *word);
         let vector =
             packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder().extend(words()).build();
@@ -133,8 +138,10 @@ impl Search {
     fn run(&self, text: &[u8], found: &mut dyn FnMut(Found)) {
         let mut from = 0;
         while let Some((at, word)) = self.next(text, from) {
-            for finder in &self.finders[word] {
-                if let Some(secret) = finder.at(text, at) {
+            for (word, finder) in &self.finders[word] {
+                if text[at..].starts_with(word)
+                    && let Some(secret) = finder.at(text, at)
+                {
                     found(secret);
                 }
             }

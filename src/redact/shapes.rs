@@ -167,7 +167,7 @@ impl Look {
 impl Shape {
     fn at(&self, text: &[u8], at: usize) -> Option<Found> {
         let key = at + self.start.len();
-        if !text[at..].starts_with(self.start.as_bytes()) || !begins(text, at) {
+        if !begins(text, at) {
             return None;
         }
         let run = self.letters.run(&text[key..]);
