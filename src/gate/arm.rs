@@ -184,6 +184,13 @@ impl Arm {
         arm
     }
 
+    /// Only the tasks whose name is wanted.
+    pub fn only_tasks(&self, wanted: impl Fn(&String) -> bool) -> Arm {
+        let mut arm = self.clone();
+        arm.tasks.retain(|name, _| wanted(name));
+        arm
+    }
+
     /// What differs between two baselines, most telling first.
     pub fn diff(&self, other: &Arm) -> Vec<ArmChange> {
         let mut changes = Vec::new();

@@ -23,10 +23,15 @@ mod units;
 mod verdict;
 mod words;
 
+pub use anytime::{Anytime, AnytimeState, anytime};
 pub use arm::{Arm, ArmChange, FORMAT, Outcomes, TaskTrials};
+pub use calibrate::{Calibration, calibrate};
+pub use compare::{Comparison, GraderMove, Moved, Pair, Standing, TaskMove, compare};
 pub use decide::{decide, decide_all};
 pub use error::{Differs, GateError};
 pub use figures::{Measured, extrapolated, measure};
+pub use looks::{Look, Looks, Saved, look, task_batches};
+pub use plan::{Plan, PlanRow, Planned, plan};
 pub use policy::{InvalidPolicy, Limit, Limits, Metric, OnFinding, Policy, PolicyFile, PolicySchema, Spread};
 pub use score::{Scored, score};
 pub use units::{Side, What};
