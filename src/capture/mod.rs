@@ -1,5 +1,6 @@
 //! The hands that hold sockets and children: the recording proxy, what it forwards to, the loop it runs.
 
+mod adapter;
 mod brake;
 pub mod child;
 mod client;
@@ -12,6 +13,7 @@ mod mock;
 mod proxy;
 mod queue;
 mod reading;
+pub mod record;
 mod recorder;
 mod route;
 mod serve;
@@ -19,6 +21,7 @@ mod tee;
 mod upstream;
 mod websocket;
 
+pub use adapter::{AdapterError, Pointed, attach};
 pub use brake::{Brakes, Pulled};
 pub use mock::Mocks;
 pub use proxy::{Ask, AskError, Begin, Proxy, ProxyConfig, ProxyError, Told, Totals};
