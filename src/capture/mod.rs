@@ -10,6 +10,7 @@ mod decode;
 mod forward;
 pub mod ids;
 mod mock;
+pub mod post;
 mod proxy;
 mod queue;
 mod reading;
