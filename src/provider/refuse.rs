@@ -9,11 +9,14 @@ use crate::trace::{Headers, Wire};
 /// the reason (`brake_max_cost`, `no_match`) and stands in front of the message, where it survives every client's own
 /// wording.
 ///
-/// The status is 400 on every wire: 401 makes clients renew their keys, 403 and 404 make some change the model, 408, 409,
-/// 429 and 5xx are retried. `x-should-retry: false` is what the OpenAI and Anthropic SDKs obey above all.
+/// Chosen by trying ten agents against a server that answers nothing else: with these, each asks once and ends with our
+/// words on its screen. 400 it is, but for Anthropic's wire, where Claude Code asks six times on a 400 and once on a 403.
+/// 401 makes clients renew their keys, 404 makes some change the model, 408, 409, 429 and 5xx are retried.
+/// `x-should-retry: false` is what the OpenAI and Anthropic SDKs obey above all.
 pub fn refusal(wire: Wire, kind: &str, message: &str) -> (u16, Headers, Bytes) {
     let message = if kind.is_empty() { message.to_owned() } else { format!("{kind}: {message}") };
-    refuse(wire, 400, "", &message)
+    let status = if wire == Wire::AnthropicMessages { 403 } else { 400 };
+    refuse(wire, status, "", &message)
 }
 
 /// A well-formed error of the wire's provider. An empty `kind` means the type the provider documents for that status.
@@ -52,5 +55,45 @@ fn documented_kind(wire: Wire, status: u16) -> &'static str {
         (_, 429) => "rate_limit_exceeded",
         (Wire::AnthropicMessages, _) | (_, ..500) => "invalid_request_error",
         (_, 500..) => "server_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::response;
+
+    const WIRES: [Wire; 6] =
+        [Wire::OpenaiChat, Wire::OpenaiResponses, Wire::AnthropicMessages, Wire::Gemini, Wire::Embeddings, Wire::Raw];
+
+    #[test]
+    fn a_refusal_reads_back_as_what_it_says_and_nobody_retries_it() {
+        for wire in WIRES {
+            let (status, headers, body) = refusal(wire, "brake_max_cost", "5 dollars are spent");
+            assert!(matches!(status, 400 | 403), "{wire:?}");
+            assert!(headers.contains(&("x-should-retry".to_owned(), "false".to_owned())));
+            let error = response(wire, status, &headers, &body).error.unwrap();
+            assert_eq!(error.message, "brake_max_cost: 5 dollars are spent", "{wire:?}");
+            assert!(!error.kind.is_empty(), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn types_are_the_ones_the_providers_document() {
+        let cases = [
+            (Wire::AnthropicMessages, 400, "invalid_request_error"),
+            (Wire::AnthropicMessages, 403, "permission_error"),
+            (Wire::AnthropicMessages, 529, "overloaded_error"),
+            (Wire::OpenaiChat, 400, "invalid_request_error"),
+            (Wire::OpenaiResponses, 429, "rate_limit_exceeded"),
+            (Wire::OpenaiResponses, 500, "server_error"),
+            (Wire::Gemini, 400, "INVALID_ARGUMENT"),
+            (Wire::Gemini, 429, "RESOURCE_EXHAUSTED"),
+            (Wire::Raw, 404, "invalid_request_error"),
+        ];
+        for (wire, status, kind) in cases {
+            let (status, headers, body) = refuse(wire, status, "", "no");
+            assert_eq!(response(wire, status, &headers, &body).error.unwrap().kind, kind, "{wire:?} {status}");
+        }
     }
 }

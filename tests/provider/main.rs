@@ -4,6 +4,7 @@
 
 mod corpus;
 mod garbage;
+mod mocks;
 mod reading;
 mod round_trip;
 
