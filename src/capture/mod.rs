@@ -1,6 +1,5 @@
 //! The hands that hold sockets and children: the recording proxy, what it forwards to, the loop it runs.
 
-mod adapter;
 mod brake;
 pub mod child;
 mod client;
@@ -10,11 +9,9 @@ mod decode;
 mod forward;
 pub mod ids;
 mod mock;
-pub mod post;
 mod proxy;
 mod queue;
 mod reading;
-pub mod record;
 mod recorder;
 mod route;
 mod serve;
@@ -22,7 +19,6 @@ mod tee;
 mod upstream;
 mod websocket;
 
-pub use adapter::{AdapterError, Pointed, attach};
 pub use brake::{Brakes, Pulled};
 pub use mock::Mocks;
 pub use proxy::{Ask, AskError, Begin, Proxy, ProxyConfig, ProxyError, Told, Totals};

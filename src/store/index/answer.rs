@@ -351,6 +351,8 @@ pub(super) fn sql_error(error: &duckdb::Error) -> Error {
         "\n\n`holdback sql` only reads: the index mirrors the recorded log."
     } else if refused("disabled by configuration") || refused("configuration has been locked") {
         "\n\n`holdback sql` reads the index only: no files, networks, extensions or settings."
+    } else if super::is_damage(&text) {
+        "\n\nThe index file is damaged; the log is not: `holdback index --rebuild` makes it anew."
     } else if refused("Catalog Error: Table with name") {
         "\n\nThe tables and views: `holdback sql \"show tables\"`, and docs/schema.md."
     } else {

@@ -58,7 +58,7 @@ impl Database {
     /// Opens the index at `path` for folding.
     pub(super) fn open(path: &Path) -> Result<Database, Unusable> {
         let connection = attach(path).map_err(|error| unusable(&error))?;
-        let version = schema_version(&connection)?;
+        let version = schema_version(&connection, path)?;
         match version.cmp(&SCHEMA_VERSION) {
             std::cmp::Ordering::Less => Err(Unusable::Older(version)),
             std::cmp::Ordering::Greater => Err(Unusable::Newer(version)),
@@ -126,7 +126,7 @@ pub(super) fn open_to_read(path: &Path, also: Option<&Path>) -> Result<Connectio
         Ok(connection)
     };
     let connection = open().map_err(|error| unusable(&error))?;
-    let version = schema_version(&connection)?;
+    let version = schema_version(&connection, path)?;
     match version.cmp(&SCHEMA_VERSION) {
         std::cmp::Ordering::Less => Err(Unusable::Older(version)),
         std::cmp::Ordering::Greater => Err(Unusable::Newer(version)),
@@ -134,10 +134,21 @@ pub(super) fn open_to_read(path: &Path, also: Option<&Path>) -> Result<Connectio
     }
 }
 
-fn schema_version(connection: &Connection) -> Result<i64, Unusable> {
-    connection
-        .query_row("SELECT schema_version FROM index_state", [], |row| row.get(0))
-        .map_err(|error| unusable(&error))
+/// Also sees to it that the file is as long as it should be: DuckDB notices only when it comes to what is missing.
+fn schema_version(connection: &Connection, path: &Path) -> Result<i64, Unusable> {
+    let (version, bytes): (i64, u64) = connection
+        .query_row(
+            "SELECT schema_version, (SELECT block_size * total_blocks FROM pragma_database_size() WHERE database_name = ?)::UBIGINT
+             FROM index_state",
+            [CATALOG],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .map_err(|error| unusable(&error))?;
+    let there = fs::metadata(path).map_or(0, |file| file.len());
+    if there < bytes {
+        return Err(Unusable::Broken(format!("the file is cut short: {there} bytes of {bytes} and more")));
+    }
+    Ok(version)
 }
 
 /// How far the log is folded into an open index.

@@ -29,7 +29,7 @@ const COMMIT_BYTES: usize = 256 << 20;
 const MOST_KNOWN: usize = 4 << 20;
 
 /// What a fold did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Folded {
     /// Entries of the log that were read.
     pub entries: u64,
@@ -57,6 +57,8 @@ struct Chunk {
     entries: u64,
     bytes: usize,
     cursor: Cursor,
+    /// Whether everything up to the place is in here or in chunks before.
+    whole: bool,
 }
 
 /// What is folded: the log's entries from a place on, and the place after those handed out.
@@ -102,41 +104,62 @@ fn wire_named(name: &str) -> Wire {
 }
 
 /// Reads the log to its end, a chunk at a time.
-fn produce(mut feed: impl Source, mut wires: HashMap<CallId, Wire>, sender: &SyncSender<Result<Chunk, LogError>>) {
-    let mut sightings: HashSet<(TraceId, Arc<str>)> = HashSet::new();
+fn produce(feed: impl Source, wires: HashMap<CallId, Wire>, sender: &SyncSender<Result<Chunk, LogError>>) {
+    let mut producer = Producer { feed, wires, sightings: HashSet::new(), early: HashMap::new() };
     loop {
-        let mut entries = Vec::new();
-        let mut seen = Vec::new();
-        let mut bytes = 0;
-        while entries.len() < CHUNK_ENTRIES && bytes < CHUNK_BYTES {
-            let entry = match feed.next() {
-                None => break,
-                Some(Ok(entry)) => entry,
-                Some(Err(error)) => {
-                    let _ = sender.send(Err(error));
-                    return;
-                }
-            };
-            bytes += weight(&entry);
-            seen.extend(sighting(&entry, &mut sightings));
-            let wire = match &entry.what {
-                Kept::CallStarted(_, started) => {
-                    wires.insert(started.call, started.request.wire);
-                    Wire::Raw
-                }
-                Kept::CallEnded(_, call, _) | Kept::CallLost(_, call) => wires.remove(call).unwrap_or(Wire::Raw),
-                _ => Wire::Raw,
-            };
-            entries.push((entry, wire));
-        }
-        if entries.is_empty() {
-            return;
-        }
-        let count = entries.len() as u64;
-        let reads = entries.into_par_iter().map(|(entry, wire)| read(entry, wire)).collect();
+        let next = producer.chunk();
+        let end = matches!(&next, Ok(chunk) if chunk.entries == 0) || next.is_err();
         // Sending fails when the other side has given up; it knows why.
-        if sender.send(Ok(Chunk { reads, seen, entries: count, bytes, cursor: feed.cursor() })).is_err() {
+        if sender.send(next).is_err() || end {
             return;
+        }
+    }
+}
+
+struct Producer<S> {
+    feed: S,
+    /// What the open calls were made in.
+    wires: HashMap<CallId, Wire>,
+    sightings: HashSet<(TraceId, Arc<str>)>,
+    /// Ends that came before their beginnings, because a later segment was read first.
+    early: HashMap<CallId, Entry>,
+}
+
+impl<S: Source> Producer<S> {
+    fn chunk(&mut self) -> Result<Chunk, LogError> {
+        let (mut entries, mut seen) = (Vec::new(), Vec::new());
+        let (mut count, mut bytes) = (0, 0);
+        while entries.len() < CHUNK_ENTRIES && bytes < CHUNK_BYTES {
+            let Some(entry) = self.feed.next() else { break };
+            let entry = entry?;
+            count += 1;
+            bytes += weight(&entry);
+            seen.extend(sighting(&entry, &mut self.sightings));
+            self.take(entry, &mut entries);
+        }
+        let reads = entries.into_par_iter().map(|(entry, wire)| read(entry, wire)).collect();
+        Ok(Chunk { reads, seen, entries: count, bytes, cursor: self.feed.cursor(), whole: self.early.is_empty() })
+    }
+
+    fn take(&mut self, entry: Entry, entries: &mut Vec<(Entry, Wire)>) {
+        match &entry.what {
+            Kept::CallStarted(_, started) => {
+                let (call, wire) = (started.call, started.request.wire);
+                entries.push((entry, Wire::Raw));
+                match self.early.remove(&call) {
+                    Some(end) => entries.push((end, wire)),
+                    None => {
+                        self.wires.insert(call, wire);
+                    }
+                }
+            }
+            Kept::CallEnded(_, call, _) => match self.wires.remove(call) {
+                Some(wire) => entries.push((entry, wire)),
+                None => {
+                    self.early.insert(*call, entry);
+                }
+            },
+            _ => entries.push((entry, Wire::Raw)),
         }
     }
 }
@@ -241,8 +264,10 @@ impl<'a> Folding<'a> {
         progress: &mut dyn FnMut(&Folded),
     ) -> Result<(), Error> {
         while let Ok(chunk) = receiver.recv() {
-            self.take(chunk?)?;
-            if self.pending >= COMMIT_BYTES {
+            let chunk = chunk?;
+            let whole = chunk.whole;
+            self.take(chunk)?;
+            if whole && self.pending >= COMMIT_BYTES {
                 self.commit()?;
             }
             progress(&self.folded);
@@ -251,6 +276,10 @@ impl<'a> Folding<'a> {
     }
 
     fn take(&mut self, chunk: Chunk) -> Result<(), Error> {
+        if chunk.entries == 0 {
+            self.cursor = chunk.cursor;
+            return Ok(());
+        }
         if !self.dirty {
             self.database.connection().execute_batch("BEGIN")?;
             self.dirty = true;

@@ -225,7 +225,9 @@ fn reason(why: Unusable) -> Result<String, Error> {
 
 /// Whether DuckDB's words mean that the file is damaged, rather than the disk full or the like.
 fn is_damage(words: &str) -> bool {
-    ["orrupt", "hecksum", "INTERNAL Error", "Serialization Error"].iter().any(|sign| words.contains(sign))
+    ["orrupt", "hecksum", "INTERNAL Error", "Serialization Error", "Could not read"]
+        .iter()
+        .any(|sign| words.contains(sign))
 }
 
 fn is_current(connection: &Connection, reader: &Reader) -> Result<bool, Error> {

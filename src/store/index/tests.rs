@@ -192,6 +192,48 @@ fn ended(text: &str) -> CallEnded {
     }
 }
 
+/// The next thing a recorder tells of one of its traces, if there is anything to tell.
+fn happening(walk: &mut Walk, recorder: &mut Recorder, call: CallId, step: usize) -> Option<Kept> {
+    let which = walk.below(recorder.traces.len());
+    let trace = recorder.traces[which].clone();
+    Some(match walk.below(9) {
+        0..=2 => {
+            let kept = walk.below(trace.said.len() + 1).max(trace.said.len().saturating_sub(walk.below(3)));
+            let new: Vec<String> = (0..=walk.below(2)).map(|_| format!("word {}", walk.below(40))).collect();
+            started(recorder, which, call, kept, &new)
+        }
+        3 | 4 => {
+            let call = recorder.traces[which].open.pop()?;
+            Kept::CallEnded(trace.trace, call, Box::new(ended(&format!("answer {}", walk.below(30)))))
+        }
+        5 => Kept::Noted(trace.trace, Note { kind: "x".to_owned(), call: None, data: serde_json::json!({"n": step}) }),
+        6 => Kept::Scored(
+            trace.trace,
+            Score {
+                name: "good".to_owned(),
+                by: "human".to_owned(),
+                value: Some(0.5),
+                label: None,
+                comment: None,
+                call: trace.calls.first().map(|(call, _)| *call),
+            },
+        ),
+        7 => Kept::TraceStarted(
+            trace.trace,
+            TraceStarted {
+                tags: vec![("step".to_owned(), step.to_string())],
+                agent: Some(format!("agent {}", walk.below(3))),
+                ..TraceStarted::default()
+            },
+        ),
+        _ if walk.below(2) == 0 => record(walk, step),
+        _ => Kept::TraceEnded(
+            trace.trace,
+            TraceEnded { outcome: TraceOutcome::Ok, exit_code: Some(0), signal: None, reason: None, lost_calls: 0 },
+        ),
+    })
+}
+
 /// Some recorders, each with a segment, at work at once.
 fn history(seed: u64, steps: usize) -> FakeLog {
     let mut walk = Walk(seed);
@@ -214,47 +256,7 @@ fn history(seed: u64, steps: usize) -> FakeLog {
             log.add(recorder.segment, at, Kept::TraceStarted(trace, TraceStarted { name, ..TraceStarted::default() }));
             continue;
         }
-        let which = walk.below(recorder.traces.len());
-        let trace = recorder.traces[which].clone();
-        let what = match walk.below(9) {
-            0..=2 => {
-                let kept = walk.below(trace.said.len() + 1).max(trace.said.len().saturating_sub(walk.below(3)));
-                let new: Vec<String> = (0..=walk.below(2)).map(|_| format!("word {}", walk.below(40))).collect();
-                started(recorder, which, CallId(next as u64), kept, &new)
-            }
-            3 | 4 => {
-                let Some(call) = recorder.traces[which].open.pop() else { continue };
-                Kept::CallEnded(trace.trace, call, Box::new(ended(&format!("answer {}", walk.below(30)))))
-            }
-            5 => Kept::Noted(
-                trace.trace,
-                Note { kind: "x".to_owned(), call: None, data: serde_json::json!({"n": step}) },
-            ),
-            6 => Kept::Scored(
-                trace.trace,
-                Score {
-                    name: "good".to_owned(),
-                    by: "human".to_owned(),
-                    value: Some(0.5),
-                    label: None,
-                    comment: None,
-                    call: trace.calls.first().map(|(call, _)| *call),
-                },
-            ),
-            7 => Kept::TraceStarted(
-                trace.trace,
-                TraceStarted {
-                    tags: vec![("step".to_owned(), step.to_string())],
-                    agent: Some(format!("agent {}", walk.below(3))),
-                    ..TraceStarted::default()
-                },
-            ),
-            _ if walk.below(2) == 0 => record(&mut walk, step),
-            _ => Kept::TraceEnded(
-                trace.trace,
-                TraceEnded { outcome: TraceOutcome::Ok, exit_code: Some(0), signal: None, reason: None, lost_calls: 0 },
-            ),
-        };
+        let Some(what) = happening(&mut walk, recorder, CallId(next as u64), step) else { continue };
         log.add(recorder.segment, at, what);
     }
     // One recorder dies in the middle of things.
