@@ -66,7 +66,7 @@ pub fn conversation(seed: u64, turns: usize, size: usize) -> Vec<u8> {
     }
     let orders = words(seed ^ 0xabcd, 600);
     format!(
-        r#"{{"model":"m-1","system":[{{"type":"text","text":"{orders}"}}],"messages":[{}],"tools":[{{"name":"run","input_schema":{{"type":"object"}}}}],"stream":true}}"#,
+        r#"{{"model":"m-1","system":[{{"type":"text","text":"{orders}"}}],"messages":[{}],"tools":[{{"name":"run-{seed}","input_schema":{{"type":"object"}}}}],"stream":true}}"#,
         messages.join(",")
     )
     .into_bytes()

@@ -4,3 +4,7 @@
 
 mod basics;
 mod common;
+mod corpus;
+mod faults;
+mod hostile;
+mod prune;

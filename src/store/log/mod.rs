@@ -1,23 +1,28 @@
 //! The trace log: append-only segments, one writer each, readable while they are written. It is the truth; everything
 //! else in a store can be made again from it.
 
-#![allow(dead_code)]
 mod entry;
+mod export;
 mod feed;
 mod files;
 mod frame;
 mod memory;
+mod prune;
 mod reader;
 mod record;
 mod segment;
 mod shelf;
 mod side;
 mod summary;
+mod verify;
 mod writer;
 
 pub use entry::{Cursor, Entry, Fresh, Kept, Mark, Named, Place, Record, StartedCall, Stats, Status, TraceSummary};
+pub use export::{ImportError, TraceFile};
 pub use feed::Feed;
+pub use prune::{Policy, Pruned};
 pub use reader::Reader;
+pub use verify::{Checkup, Finding};
 pub use writer::Writer;
 
 use std::path::{Path, PathBuf};

@@ -230,6 +230,12 @@ impl Frames<'_> {
         }))
     }
 
+    /// Whether a frame of full length stands here, with another content than was written.
+    pub fn is_whole_but_wrong(&mut self, offset: u64) -> Result<bool, LogError> {
+        let head = self.bytes(offset, HEAD).doing("reading a segment", &self.segment.path)?;
+        Ok(Head::parse(&head).is_some() && matches!(self.at(offset)?, Found::Damage))
+    }
+
     /// The frame at an offset that must have one.
     pub fn must(&mut self, offset: u64) -> Result<Framed, LogError> {
         match self.at(offset)? {

@@ -356,11 +356,6 @@ impl Sections {
         HEAD.checked_add(usize::try_from(sections.lens[0]).ok()?)
     }
 
-    /// Enough of a file for [`Sections::short_len`].
-    pub const fn head_len() -> usize {
-        HEAD
-    }
-
     fn short<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
         let section = file.get(HEAD..HEAD.checked_add(usize::try_from(self.lens[0]).ok()?)?)?;
         (crc32fast::hash(section) == self.sums[0]).then_some(section)
@@ -558,7 +553,7 @@ mod tests {
         assert_eq!(side.parts[0].tags, [("k".to_owned(), "w".to_owned())]);
         assert_eq!((side.parts[0].cost_usd, side.parts[1].failed, side.parts[2].open.len()), (Some(0.25), 1, 1));
         let file = side.encode(77);
-        assert!(Sections::short_len(&file[..Sections::head_len()]).unwrap() < file.len());
+        assert!(Sections::short_len(&file[..HEAD]).unwrap() < file.len());
         let (mut back, sections) = Side::decode_short(&file).unwrap();
         assert_eq!(sections.salt, 77);
         back.decode_long(&file, &sections).unwrap();
