@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::step::{Mark, Step};
+use super::{Found, Level, Story};
 
 /// How much repetition is too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,5 +241,147 @@ impl Conversation {
                 _ => format!("the same {period} exchanges in a circle, {times} times round"),
             })
         })
+    }
+}
+
+/// The whole trace through the watcher: the first time in each conversation that it says so.
+pub fn signal(story: &Story<'_>) -> Vec<Found> {
+    let mut watcher = Stuck::new(Limits::default());
+    let mut found: Vec<Found> = Vec::new();
+    for (at, step) in story.steps.iter().enumerate() {
+        let Some(says) = watcher.feed(step) else { continue };
+        match found.last_mut() {
+            // It goes on saying so: one finding that counts.
+            Some(last) => last.value += 1.0,
+            None => found.push(Found { level: Level::Bad, at, value: 1.0, says }),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::Loop;
+    use super::*;
+
+    /// At which step the watcher first says so, and what.
+    fn stuck(steps: &[Step]) -> Option<(usize, String)> {
+        let mut watcher = Stuck::new(Limits::default());
+        steps.iter().enumerate().find_map(|(at, step)| watcher.feed(step).map(|reason| (at, reason)))
+    }
+
+    #[test]
+    fn the_same_call_with_the_same_result_is_a_circle() {
+        let mut made = Loop::new();
+        for n in 0..7 {
+            made.bash("cat x", &format!("Chunk ID: {n}abcd\nWall time: 0.{n}1 seconds\nno such file"));
+        }
+        let (at, reason) = stuck(&made.steps).unwrap();
+        assert_eq!(at, 5, "the sixth request brings the fifth result");
+        assert_eq!(reason, "the same call of bash with the same result 5 times in a row");
+    }
+
+    #[test]
+    fn asking_again_and_hearing_something_new_is_not() {
+        let mut polling = Loop::new();
+        let mut reading = Loop::new();
+        for n in 0..60 {
+            polling.bash("gh run view", &format!("{n} of 60 jobs done"));
+            reading.bash(&format!("seq {n} 800"), "the same old lines");
+        }
+        assert_eq!(stuck(&polling.steps), None);
+        assert_eq!(stuck(&reading.steps), None, "other commands, if always the same result");
+    }
+
+    #[test]
+    fn cycles_of_two_to_four_are_found_with_results_in_any_order() {
+        for period in 2..=4 {
+            let mut made = Loop::new();
+            for n in 0..30 {
+                let pair = [(["a", "b", "c", "d"][n % period], Ok("same")), ("e", Ok("too"))];
+                made.tools("bash", &if n % 3 == 0 { [pair[1], pair[0]] } else { pair });
+            }
+            let (at, reason) = stuck(&made.steps).unwrap();
+            assert!(at == period * 4 && reason.contains(&format!("{period} exchanges")), "{period}: {at} {reason}");
+        }
+    }
+
+    #[test]
+    fn one_error_whatever_is_tried_is_stuck_and_different_ones_are_not() {
+        let mut same = Loop::new();
+        let mut others = Loop::new();
+        for n in 0..12 {
+            same.tools("edit", &[(&format!("try {n}"), Err("old_string not found"))]);
+            others.tools("edit", &[(&format!("try {n}"), Err(&format!("line {n}: expected `;`")))]);
+        }
+        assert_eq!(stuck(&same.steps).unwrap(), (8, "the same tool error 8 times in a row".to_owned()));
+        assert_eq!(stuck(&others.steps), None);
+    }
+
+    #[test]
+    fn wandering_among_known_places_is_no_progress() {
+        let mut made = Loop::new();
+        for n in [0, 1, 2, 3, 4, 5, 0, 3, 1, 5, 2, 4, 4, 0, 2, 1, 3, 5, 0, 5, 1, 2, 4, 3, 0] {
+            made.bash(&format!("look {n}"), &format!("place {n}"));
+        }
+        let (at, reason) = stuck(&made.steps).unwrap();
+        assert!(at == 22 && reason.contains("nothing new in 16"), "{at} {reason}");
+    }
+
+    #[test]
+    fn the_same_words_back_and_forth_are_a_circle_and_a_vote_is_not() {
+        let mut made = Loop::new();
+        for _ in 0..8 {
+            made.says("I am done.", "please go on");
+        }
+        assert!(stuck(&made.steps).unwrap().1.contains("the same words"));
+        // The same question asked eight times beside each other.
+        let mut vote = Loop::new();
+        for _ in 0..8 {
+            let history = vote.history.clone();
+            vote.says("Paris", "").history = history;
+        }
+        assert_eq!(stuck(&vote.steps), None);
+    }
+
+    #[test]
+    fn agents_that_begin_alike_and_failed_calls_are_not_a_circle() {
+        let mut steps = Vec::new();
+        for n in 0..9 {
+            let mut agent = Loop::new();
+            agent.bash("ls", "a b c").bash("cat a", "aaa").says("done", "");
+            // Ids are the provider's: no two conversations share one.
+            for step in &mut agent.steps {
+                step.asked.iter_mut().for_each(|asked| asked.id += &format!("_{n}"));
+                step.results.iter_mut().for_each(|result| result.id += &format!("_{n}"));
+            }
+            steps.push(agent.steps);
+        }
+        let interleaved: Vec<Step> = (0..3).flat_map(|at| steps.iter().map(move |agent| agent[at].clone())).collect();
+        assert_eq!(stuck(&interleaved), None);
+
+        let mut failing = Loop::new();
+        failing.bash("ls", "a");
+        for _ in 0..20 {
+            failing.fails("overloaded_error");
+        }
+        assert_eq!(stuck(&failing.bash("cat a", "aaa").steps), None);
+    }
+
+    #[test]
+    fn memory_stays_bounded() {
+        let mut watcher = Stuck::new(Limits::default());
+        for n in 0..5000 {
+            let mut agent = Loop::new();
+            agent.bash("ls", "a").bash("cat a", "b");
+            for step in &mut agent.steps {
+                step.agent = Some(format!("agent {n}"));
+                step.asked.iter_mut().for_each(|asked| asked.id += &format!("_{n}"));
+                step.results.iter_mut().for_each(|result| result.id += &format!("_{n}"));
+                watcher.feed(step);
+            }
+        }
+        assert!(watcher.conversations.len() <= CONVERSATIONS && watcher.open.len() <= OPEN_CALLS);
+        assert_eq!(watcher.open.len(), watcher.open_order.len());
     }
 }
