@@ -1,6 +1,8 @@
 //! Recorded traffic of real agents through redaction and the signals: nothing is taken for a secret that is none, no
 //! healthy loop is called stuck, and what went wrong is said.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where something is not as it must be")]
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
