@@ -18,15 +18,15 @@ pub const WORDS: &[(&str, Finder)] = &[
 ];
 
 /// Secrets that begin with nothing in particular: Discord's three parts and Twilio's `SK` with 32 hex digits.
-pub fn without_words(text: &[u8], found: &mut dyn FnMut(Found)) {
-    for dot in memchr::memchr_iter(b'.', text) {
+pub fn without_words(text: &[u8], from: usize, found: &mut dyn FnMut(Found)) {
+    for dot in memchr::memchr_iter(b'.', &text[from..]).map(|at| from + at) {
         if text.get(dot + 7) == Some(&b'.')
             && let Some(secret) = discord_token(text, dot)
         {
             found(secret);
         }
     }
-    for at in memmem::find_iter(text, b"SK") {
+    for at in memmem::find_iter(&text[from..], b"SK").map(|at| from + at) {
         let hex = text[at + 2..].iter().take(33).take_while(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')).count();
         let ends = text.get(at + 34).is_none_or(|b| !b.is_ascii_alphanumeric());
         if hex == 32 && ends && begins(text, at) {

@@ -53,7 +53,15 @@ pub fn edits(scanner: &Scanner, body: &[u8]) -> Vec<Edit> {
         shapes.extend(pieces.map(|piece| (piece.start, String::new())));
     }
     for event in &events {
-        let Event::Json { range, document } = event else { continue };
+        let (range, document) = match event {
+            Event::Json { range, document } => (range, document),
+            Event::Plain(range) if range.is_empty() || &body[range.clone()] == b"[DONE]" => continue,
+            Event::Plain(range) => {
+                let with = shapes.remove(&range.start).unwrap_or_default();
+                edits.push(Edit { range: range.clone(), with, counts: false });
+                continue;
+            }
+        };
         if serde_json::from_slice::<IgnoredAny>(&body[range.clone()]).is_err() {
             let with = format!("\"{}\"", shape(scanner, &body[range.clone()]));
             edits.push(Edit { range: range.clone(), with, counts: false });
@@ -80,12 +88,11 @@ pub fn shape(scanner: &Scanner, text: &[u8]) -> String {
     if text.is_empty() { String::new() } else { format!("[hollow:{}:{}]", text.len(), scanner.hash(text, 6)) }
 }
 
-/// What is not inside a JSON event: comments and texts go, the frame of server-sent events stays.
+/// What is not inside an event: comments and texts go, the frame of server-sent events stays.
 fn outside(scanner: &Scanner, body: &[u8], events: &[Event]) -> Vec<Edit> {
     let mut edits = Vec::new();
-    let mut taken = events.iter().filter_map(|event| match event {
-        Event::Json { range, .. } => Some(range.clone()),
-        Event::Plain(_) => None,
+    let mut taken = events.iter().map(|event| match event {
+        Event::Json { range, .. } | Event::Plain(range) => range.clone(),
     });
     let mut next = taken.next();
     let mut at = 0;
@@ -111,7 +118,7 @@ fn is_frame(line: &[u8]) -> bool {
     let named = |name: &[u8]| {
         line.strip_prefix(name).is_some_and(|rest| is_label(rest.trim_ascii()) || rest.trim_ascii().is_empty())
     };
-    punctuation || line.trim_ascii() == b"data: [DONE]" || line.trim_ascii() == b"data:" || named(b"event:")
+    punctuation || line.trim_ascii() == b"data:" || named(b"event:")
 }
 
 /// A word, not a sentence.

@@ -18,6 +18,8 @@ mod random;
 mod scan;
 mod shapes;
 
+pub use scan::Seen;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -111,6 +113,20 @@ impl Redactor {
         let hidden = deltas::in_body(&self.scanner, &body);
         let (body, _, count) = self.raw(body, &[], hidden);
         (body, count)
+    }
+
+    /// A body whose first `shared` bytes are those of an earlier one, which was looked at with what `seen` holds (nothing,
+    /// for the first). Only what is new is looked at; hand the new `Seen` in with the next body. The result is the same
+    /// as [`Redactor::body`]'s.
+    pub fn body_after(&self, body: Bytes, shared: usize, seen: &Seen) -> (Bytes, u32, Seen) {
+        let hidden = deltas::in_body(&self.scanner, &body);
+        if !hidden.is_empty() {
+            let (body, _, count) = self.raw(body, &[], hidden);
+            return (body, count, Seen::default());
+        }
+        let (edits, seen) = self.scanner.find_after(&body, shared, seen);
+        let kept = if edits.is_empty() { body } else { edit::apply(&body, &edits).into() };
+        (kept, edit::count(&edits), seen)
     }
 
     /// A streamed body without its secrets, also those that are spread over several events of the stream. The chunks

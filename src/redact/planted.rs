@@ -382,6 +382,78 @@ fn patterns_of_the_users_own_work_and_bad_ones_say_what_is_wrong() {
     }
 }
 
+#[test]
+fn a_hollow_body_keeps_its_shape_and_says_nothing() {
+    let redactor = redactor();
+    let body = json!({
+        "model": "gpt-5.2", "temperature": 0.5, "stream": true,
+        "messages": [
+            {"role": "user", "content": "our secret plan"},
+            {"role": "assistant", "content": "", "tool_calls": [{"id": "call_1", "type": "function",
+                "function": {"name": "lookup", "arguments": "{\"name\":\"Ada\"}"}}]},
+            {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "our secret plan"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "lookup", "input": {"name": "Ada", "type": "person", "n": 3}}]},
+        ],
+        "tools": [{"name": "lookup", "description": "finds people", "input_schema": {"type": "object"}}],
+    });
+    let kept: Value = serde_json::from_slice(&redactor.hollow(body.to_string().as_bytes())).unwrap();
+    let text = kept.to_string();
+    assert!(!["secret", "Ada", "person", "finds"].iter().any(|said| text.contains(said)), "{text}");
+    for same in [
+        "/model",
+        "/temperature",
+        "/messages/0/role",
+        "/messages/1/tool_calls/0/function/name",
+        "/messages/3/content/0/input/n",
+        "/messages/2/tool_call_id",
+        "/tools/0/name",
+        "/tools/0/input_schema/type",
+        "/messages/1/content",
+    ] {
+        assert_eq!(kept.pointer(same), body.pointer(same), "{same}");
+    }
+    assert_eq!(kept["messages"][0]["content"], kept["messages"][2]["content"][0]["text"], "equal texts, equal shapes");
+    // A streamed answer has, put together, the shape that it has as a whole in the next request.
+    for (wire, body) in streams(&["our ", "secret", " plan"]) {
+        let (kept, chunks) = redactor.hollow_stream(body.as_bytes(), &[Chunk { at: 0, len: body.len() as u64 }]);
+        let seen = String::from_utf8(reassembled(&kept)).unwrap();
+        assert!(seen.contains(kept_text(&text)) && !seen.contains("secret"), "{wire}: {seen}");
+        assert_eq!(chunks[0].len, kept.len() as u64);
+    }
+    for odd in [
+        "our secret plan",
+        "{\"a\": our secret plan",
+        "data: {\"a\": \"our secret pl",
+        ": our secret plan\n\ndata: x y\n\n",
+    ] {
+        assert!(!String::from_utf8_lossy(&redactor.hollow(odd.as_bytes())).contains("secret"), "{odd}");
+    }
+}
+
+/// The shape of `our secret plan` in a hollow request.
+fn kept_text(hollow: &str) -> &str {
+    let at = hollow.find("[hollow:15:").expect("fifteen letters");
+    &hollow[at..at + hollow[at..].find(']').expect("an end") + 1]
+}
+
+#[test]
+fn a_body_that_goes_on_is_looked_at_from_where_it_is_new() {
+    let redactor = redactor();
+    let mut history = String::from("{\"messages\":[");
+    let (mut earlier, mut seen) = (String::new(), Seen::default());
+    for (n, (name, text, secret)) in secrets().into_iter().enumerate() {
+        history
+            .push_str(&json!({"role": "tool", "content": format!("{text}\n{}", "words. ".repeat(n * 40))}).to_string());
+        let body = format!("{history}],\"stream\":true}}");
+        let shared = earlier.bytes().zip(body.bytes()).take_while(|(a, b)| a == b).count();
+        let (kept, count, now) = redactor.body_after(Bytes::from(body.clone()), shared, &seen);
+        assert_eq!((kept.clone(), count), redactor.body(Bytes::from(body.clone())), "{name}");
+        assert!(!survives(&kept, &secret), "{name}");
+        (earlier, seen) = (body, now);
+        history.push(',');
+    }
+}
+
 proptest! {
     #[test]
     fn redaction_is_idempotent_and_keeps_json_json(text in r#"[ -~\n]{0,80}"#, which in 0_usize..50, key in "[a-z_]{1,12}") {

@@ -24,6 +24,15 @@ pub struct Found {
     pub kind: &'static str,
 }
 
+/// What a look at a body found, kept for a look at the next one that begins alike.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    found: Vec<Found>,
+}
+
+/// How far behind its word a finder may look before it makes up its mind: [`super::blocks`]' private keys look farthest.
+const AHEAD: usize = 20 * 1024;
+
 /// Finds secrets.
 #[derive(Debug)]
 pub struct Scanner {
@@ -67,20 +76,28 @@ impl Scanner {
 
     /// The secrets of a text, in order, without overlaps.
     pub fn find(&self, text: &[u8]) -> Vec<Edit> {
-        let mut found: Vec<(Range<usize>, &str)> = Vec::new();
+        self.find_after(text, 0, &Seen::default()).0
+    }
+
+    /// The same for a text whose first `shared` bytes are those of an earlier one, where `seen` was found.
+    pub fn find_after(&self, text: &[u8], shared: usize, seen: &Seen) -> (Vec<Edit>, Seen) {
+        // Whatever begins before this was decided by bytes that are the same.
+        let from = shared.min(text.len()).saturating_sub(AHEAD);
+        let mut found: Vec<Found> = seen.found.iter().filter(|f| f.range.start < from).cloned().collect();
         for search in &self.searches {
-            search.run(text, &mut |f| found.push((f.range, f.kind)));
+            search.run(text, from, &mut |f| found.push(f));
         }
-        blocks::without_words(text, &mut |f| found.push((f.range, f.kind)));
+        blocks::without_words(text, from, &mut |f| found.push(f));
+        let mut all: Vec<(Range<usize>, &str)> = found.iter().map(|f| (f.range.clone(), f.kind)).collect();
         for (name, regex) in &self.patterns {
             for captures in regex.captures_iter(text) {
                 let part = captures.get(1).or_else(|| captures.get(0)).map(|m| m.range());
-                found.extend(part.filter(|range| !range.is_empty()).map(|range| (range, name.as_str())));
+                all.extend(part.filter(|range| !range.is_empty()).map(|range| (range, name.as_str())));
             }
         }
-        found.retain(|(range, _)| !in_placeholder(text, range.start));
-        found.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
-        self.edits(text, found)
+        all.retain(|(range, _)| !in_placeholder(text, range.start));
+        all.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        (self.edits(text, all), Seen { found })
     }
 
     /// Secrets that overlap become one, called by the first.
@@ -135,8 +152,7 @@ impl Search {
         Search { words, finders: entries.iter().map(|(_, finders)| finders.clone()).collect() }
     }
 
-    fn run(&self, text: &[u8], found: &mut dyn FnMut(Found)) {
-        let mut from = 0;
+    fn run(&self, text: &[u8], mut from: usize, found: &mut dyn FnMut(Found)) {
         while let Some((at, word)) = self.next(text, from) {
             for (word, finder) in &self.finders[word] {
                 if text[at..].starts_with(word)
