@@ -6,6 +6,7 @@ mod client;
 pub mod clock;
 mod conversation;
 mod decode;
+mod fetch;
 mod forward;
 pub mod ids;
 mod mock;
@@ -20,6 +21,7 @@ mod upstream;
 mod websocket;
 
 pub use brake::{Brakes, Pulled};
+pub use fetch::Fetcher;
 pub use mock::Mocks;
 pub use proxy::{Ask, AskError, Begin, Proxy, ProxyConfig, ProxyError, Told, Totals};
 pub use queue::Counts;
