@@ -99,7 +99,8 @@ impl Reader {
         let mut at = segment.first;
         loop {
             let next = frames.next(at, shelf.len)?;
-            if let Some(damage) = next.damage {
+            // A damaged beginning has been told already.
+            if let Some(damage) = next.damage.filter(|damage| damage.start > 0) {
                 let (offset, bytes) = (damage.start, damage.end - damage.start);
                 // Frames behind it, or a whole frame's length with another content: that is no torn tail.
                 match (next.frame.is_some() || frames.is_whole_but_wrong(offset)?, shelf.live) {
