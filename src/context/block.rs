@@ -1,5 +1,7 @@
 //! One block of a request: what wanders is cut out, what is left gets a name.
 
+use std::ops::Range;
+
 use super::ids::BlockId;
 use super::scan::{key_at, members, skip_space, value_end};
 
@@ -155,29 +157,57 @@ pub fn restore(bare: &[u8], cuts: &[Cut], out: &mut Vec<u8>) -> Option<()> {
 #[derive(Default)]
 struct Look {
     speaker: Speaker,
+    /// The item's own id, with a comma: some clients give the same item a new one whenever they send it.
+    id: Option<Range<usize>>,
     /// Where the text stands in for its wrapping: (wrapping, text).
-    unwrap: Option<(std::ops::Range<usize>, std::ops::Range<usize>)>,
+    unwrap: Option<(Range<usize>, Range<usize>)>,
 }
 
 impl Look {
+    /// A name for what is said, where that differs from what is spelt.
     fn says(&self, bytes: &[u8]) -> Option<BlockId> {
-        let (wrapping, text) = self.unwrap.clone()?;
-        Some(BlockId::of([&bytes[..wrapping.start], &bytes[text], &bytes[wrapping.end..]]))
+        let mut edits: Vec<(Range<usize>, Range<usize>)> = self.unwrap.iter().cloned().collect();
+        edits.extend(self.id.iter().map(|id| (id.clone(), id.end..id.end)));
+        edits.sort_by_key(|(gone, _)| gone.start);
+        let overlap = edits.windows(2).any(|pair| pair[0].0.end > pair[1].0.start);
+        if edits.is_empty() || overlap {
+            return None;
+        }
+        let mut parts = Vec::with_capacity(5);
+        let mut at = 0;
+        for (gone, instead) in edits {
+            parts.extend([&bytes[at..gone.start], &bytes[instead]]);
+            at = gone.end;
+        }
+        parts.push(&bytes[at..]);
+        Some(BlockId::of(parts))
     }
 }
 
 fn look(bytes: &[u8]) -> Look {
     let mut look = Look::default();
     let (mut role, mut kind, mut content) = (None, None, None);
-    let whole = members(bytes, 0, |member| match &bytes[member.key] {
-        b"role" => role = Some(member.value),
-        b"type" => kind = Some(member.value),
-        b"content" => content = Some(member.value),
-        _ => {}
+    let mut id: Option<Range<usize>> = None;
+    let mut last_end = None;
+    let whole = members(bytes, 0, |member| {
+        // An id that comes first takes the comma behind it along, another one the comma before it.
+        if let Some(first) = id.as_mut().filter(|id| id.start == 1 && id.end == last_end.unwrap_or(0)) {
+            first.end = member.key.start - 1;
+        }
+        let end = member.value.end;
+        match &bytes[member.key.clone()] {
+            b"role" => role = Some(member.value),
+            b"type" => kind = Some(member.value),
+            b"content" => content = Some(member.value),
+            b"id" => id = Some(last_end.unwrap_or(member.key.start - 1)..end),
+            _ => {}
+        }
+        last_end = Some(end);
     });
     if whole.is_none() {
         return look;
     }
+    look.id = id.filter(|_| kind.is_some());
     look.speaker = match (role.map(|r| &bytes[r]), kind.map(|k| &bytes[k])) {
         (Some(b"\"system\"" | b"\"developer\""), _) => Speaker::Orders,
         (Some(b"\"assistant\"" | b"\"model\""), _) => Speaker::Model,
@@ -192,7 +222,7 @@ fn look(bytes: &[u8]) -> Look {
 }
 
 /// `[{"type":"text","text":"…"}]`: the range of the text, quotes included.
-fn only_text(bytes: &[u8], list: std::ops::Range<usize>) -> Option<std::ops::Range<usize>> {
+fn only_text(bytes: &[u8], list: Range<usize>) -> Option<Range<usize>> {
     if bytes[list.start] != b'[' {
         return None;
     }
@@ -202,7 +232,7 @@ fn only_text(bytes: &[u8], list: std::ops::Range<usize>) -> Option<std::ops::Ran
 }
 
 /// `{"type":"text","text":"…"}`: the range of the text, quotes included.
-fn text_object(bytes: &[u8], object: std::ops::Range<usize>) -> Option<std::ops::Range<usize>> {
+fn text_object(bytes: &[u8], object: Range<usize>) -> Option<Range<usize>> {
     let (mut is_text, mut text, mut others) = (false, None, false);
     members(&bytes[..object.end], object.start, |member| match &bytes[member.key] {
         b"type" => is_text = &bytes[member.value] == b"\"text\"",
@@ -251,6 +281,21 @@ mod tests {
         assert_ne!(short.id, long.id);
         assert_ne!(short.says, other.says);
         assert_eq!(block(r#""be kind""#).says, block(r#"{"type":"text","text":"be kind"}"#).says);
+    }
+
+    #[test]
+    fn an_item_says_the_same_under_another_id_of_its_own() {
+        let says = |text: &str| block(text).says;
+        let bare = says(r#"{"type":"message","role":"user","content":"x"}"#);
+        for with in [
+            r#"{"type":"message","id":"msg_1","role":"user","content":"x"}"#,
+            r#"{"id":"msg_2","type":"message","role":"user","content":"x"}"#,
+            r#"{"type":"message","role":"user","content":"x","id":"msg_3"}"#,
+        ] {
+            assert_eq!(says(with), bare, "{with}");
+        }
+        assert_ne!(says(r#"{"role":"user","id":"1"}"#), says(r#"{"role":"user","id":"2"}"#));
+        assert_ne!(block(r#"{"type":"a","id":"1"}"#).id, block(r#"{"type":"a","id":"2"}"#).id);
     }
 
     #[test]
