@@ -1,3 +1,7 @@
 //! The thin door: see `holdback::cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    holdback::cli::main()
+}

@@ -1,5 +1,6 @@
 //! The hands that hold sockets and children: the recording proxy, what it forwards to, the loop it runs.
 
+mod adapter;
 mod brake;
 pub mod child;
 mod client;
@@ -10,9 +11,11 @@ mod fetch;
 mod forward;
 pub mod ids;
 mod mock;
+pub mod post;
 mod proxy;
 mod queue;
 mod reading;
+pub mod record;
 mod recorder;
 mod route;
 mod serve;
@@ -20,6 +23,7 @@ mod tee;
 mod upstream;
 mod websocket;
 
+pub use adapter::{AdapterError, Pointed, attach};
 pub use brake::{Brakes, Pulled};
 pub use fetch::Fetcher;
 pub use mock::Mocks;

@@ -247,14 +247,29 @@ impl Proxy {
 
     /// Stops taking connections, gives those open up to `grace` to finish, and returns when all is recorded.
     pub async fn stop(mut self, grace: Duration) {
+        self.close(grace).await;
+        self.stop_recorder().await;
+    }
+
+    /// Stops, and ends a trace with everything that was still under way in it.
+    pub async fn finish(mut self, trace: TraceId, ended: TraceEnded, grace: Duration) -> Totals {
+        self.close(grace).await;
+        let totals = self.end(trace, ended).await;
+        self.stop_recorder().await;
+        totals
+    }
+
+    async fn close(&mut self, grace: Duration) {
         let _ = self.stop.send(true);
-        if let Some(server) = &mut self.server
-            && tokio::time::timeout(grace, &mut *server).await.is_err()
+        if let Some(mut server) = self.server.take()
+            && tokio::time::timeout(grace, &mut server).await.is_err()
         {
             server.abort();
             let _ = server.await;
         }
-        self.server = None;
+    }
+
+    async fn stop_recorder(&mut self) {
         self.shared.queue.send(Message::Stop);
         if let Some(recorder) = self.recorder.take() {
             let _ = tokio::task::spawn_blocking(move || recorder.join()).await;

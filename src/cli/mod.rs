@@ -1,1 +1,171 @@
-//! The door: one file per subcommand.
+//! The door: one file per subcommand. Flags are read here, stdout is written here, exit codes are decided here.
+
+mod demo;
+mod exit;
+mod help;
+mod index;
+mod out;
+mod traces;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::store::log::{Durability, Store};
+
+pub use exit::{Exit, Misuse};
+
+/// Record, replay, grade and gate agent loops; keep it all in DuckDB.
+#[derive(Debug, Parser)]
+#[command(
+    name = "holdback",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 pass, 1 regression or failed check, 2 usage, 3 undecided or nothing evaluated, \
+                  4 infrastructure or invalid run.\n\nTry it without any key: holdback demo"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Where traces are kept
+    #[arg(long, global = true, value_name = "DIR", env = "HOLDBACK_STORE", default_value = ".holdback")]
+    store: PathBuf,
+    /// When a record counts as kept: the system has it, or the disk
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Durable::Os)]
+    durability: Durable,
+    /// When to colour what is printed
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
+    color: Colour,
+}
+
+/// When a record counts as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Durable {
+    /// When the operating system has it: it outlives a crash of holdback
+    Os,
+    /// When the disk has it: it outlives a power cut
+    Fsync,
+}
+
+impl From<Durable> for Durability {
+    fn from(durable: Durable) -> Durability {
+        match durable {
+            Durable::Os => Durability::Os,
+            Durable::Fsync => Durability::Fsync,
+        }
+    }
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    Always,
+    Never,
+}
+
+impl Global {
+    /// The store, made where there is none.
+    fn store(&self) -> anyhow::Result<Store> {
+        Ok(Store::open(&self.store, self.durability.into())?)
+    }
+
+    /// The store, when there is one.
+    fn store_if_any(&self) -> anyhow::Result<Option<Store>> {
+        if self.store.exists() { self.store().map(Some) } else { Ok(None) }
+    }
+
+    /// The store; a command that only looks doesn't make one.
+    fn existing_store(&self) -> anyhow::Result<Store> {
+        let none = || {
+            let dir = self.store.display();
+            Misuse(format!(
+                "there is no store at {dir}: record something first (`holdback demo`), or name one with --store"
+            ))
+        };
+        Ok(self.store_if_any()?.ok_or_else(none)?)
+    }
+
+    /// Whether and how stdout is coloured.
+    fn paint(&self) -> out::Paint {
+        #[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        out::Paint(match self.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => std::io::stdout().is_terminal() && !refused,
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See it work: a small agent, a mock model, no key and no network
+    Demo(demo::Demo),
+    /// List, show, export and remove traces
+    Traces(traces::Traces),
+    /// Bring the DuckDB index up to date, or make it anew
+    Index(index::IndexArgs),
+    /// Ask the index in SQL
+    Sql(index::Sql),
+    /// Print shell completions
+    Completions(help::Completions),
+    /// Write the man pages
+    Man(help::Man),
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Demo(args) => demo::run(global, args),
+        Command::Traces(args) => traces::run(global, args),
+        Command::Index(args) => index::run(global, &args),
+        Command::Sql(args) => index::sql(global, &args),
+        Command::Completions(args) => help::completions(&args),
+        Command::Man(args) => help::man(&args),
+    }
+}
+
+/// Reads the command line, does it, and says how it came out.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Clap prints help to stdout and complaints to stderr; when that can't be written nobody is left to tell.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Pass }.into();
+        }
+    };
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => complain(&error).into(),
+    }
+}
+
+/// Prints an error with its causes on stderr and decides the exit code.
+fn complain(error: &anyhow::Error) -> Exit {
+    if error.is::<out::ReaderGone>() {
+        return Exit::Pass;
+    }
+    let mut text = format!("holdback: {error}\n");
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // Many errors repeat their cause in their own words.
+        if !text.contains(&cause) {
+            text.push_str(&format!("  because {cause}\n"));
+        }
+    }
+    let _ = std::io::stderr().write_all(out::printable(&text).as_bytes());
+    if error.is::<Misuse>() { Exit::Usage } else { Exit::Infrastructure }
+}

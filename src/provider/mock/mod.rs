@@ -2,7 +2,7 @@
 //! wire format, and the same request with the same key always gets the same answer.
 //!
 //! - `mock/echo` answers the text of the last user message.
-//! - `mock/script:FILE` plays a conversation with tools from a file (see [`Script`]).
+//! - `mock/script:FILE` plays a conversation with tools from a file (see [`Script`]); `mock/script:demo` is built in.
 //! - `mock/flaky?p=0.8&seed=7` echoes with probability `p`, else answers in words that the prompt doesn't have. The luck is
 //!   drawn once for each key, so all calls of one trial share it.
 //!
@@ -83,7 +83,9 @@ impl Model {
         }
         if let Some(file) = what.strip_prefix("script:").filter(|file| !file.is_empty()) {
             let file = file.to_owned();
-            let text = read(&file).map_err(|reason| BadModel::NoScript { file: file.clone(), reason })?;
+            // The one script that comes along: what `holdback demo` plays.
+            let text = if file == "demo" { Ok(include_str!("demo.yaml").to_owned()) } else { read(&file) };
+            let text = text.map_err(|reason| BadModel::NoScript { file: file.clone(), reason })?;
             return text.parse().map(Box::new).map(Model::Script).map_err(|error| BadModel::BadScript { file, error });
         }
         if what == "flaky" || what.starts_with("flaky?") {
