@@ -5,6 +5,9 @@ mod exit;
 mod help;
 mod index;
 mod out;
+mod proxy;
+mod record;
+mod recording;
 mod traces;
 
 use std::io::{IsTerminal, Write};
@@ -113,6 +116,12 @@ impl Global {
 enum Command {
     /// See it work: a small agent, a mock model, no key and no network
     Demo(demo::Demo),
+    /// Run a command and record every model call it makes
+    Record(record::Record),
+    /// Record for loops that run elsewhere or for long
+    Proxy(proxy::ProxyArgs),
+    /// Print the variables that point an agent at a running proxy
+    Attach(record::Attach),
     /// List, show, export and remove traces
     Traces(traces::Traces),
     /// Bring the DuckDB index up to date, or make it anew
@@ -129,6 +138,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let global = &cli.global;
     match cli.command {
         Command::Demo(args) => demo::run(global, args),
+        Command::Record(args) => record::run(global, args),
+        Command::Proxy(args) => proxy::run(global, &args),
+        Command::Attach(args) => record::attach(&args),
         Command::Traces(args) => traces::run(global, args),
         Command::Index(args) => index::run(global, &args),
         Command::Sql(args) => index::sql(global, &args),

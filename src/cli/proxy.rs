@@ -1,0 +1,63 @@
+//! `holdback proxy`: the standing recorder.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::recording::{Limits, Recording};
+use super::{Exit, Global, Misuse};
+use crate::capture::{Proxy, ProxyError};
+
+/// How long calls in flight may take after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Point loops at it with `holdback attach`. /healthz says whether it is well, /metrics has numbers for \
+                  Prometheus.\n\nExamples:\n  holdback proxy\n  \
+                  holdback proxy --listen 127.0.0.1:4141 --upstream openai=http://127.0.0.1:8000\n  \
+                  HOLDBACK_TOKEN=… holdback proxy --listen 0.0.0.0:4141"
+)]
+pub struct ProxyArgs {
+    /// Where to listen; anything but loopback needs a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4141")]
+    listen: SocketAddr,
+    /// The token that clients have to show
+    #[arg(long, env = "HOLDBACK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Let models named mock/… answer from here
+    #[arg(long)]
+    mock: bool,
+    #[command(flatten)]
+    recording: Recording,
+}
+
+/// Listens until it is told to stop.
+pub fn run(global: &Global, args: &ProxyArgs) -> anyhow::Result<Exit> {
+    let store = global.store()?;
+    let mut settings = args.recording.settings(&store, Limits::default())?;
+    settings.proxy.token = args.token.clone().filter(|token| !token.is_empty());
+    settings.proxy.mock_models = args.mock;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
+        let names: Vec<String> = settings.proxy.upstreams.names().map(str::to_owned).collect();
+        let proxy = Proxy::start(settings.proxy, listener, store.writer()?).map_err(|error| match error {
+            ProxyError::NoToken(_) => Misuse(format!("{error} (--token, or HOLDBACK_TOKEN)")).into(),
+            other => anyhow::Error::from(other),
+        })?;
+        eprintln!("holdback: recording at http://{} for {}; Ctrl-C stops", proxy.address(), names.join(", "));
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        eprintln!("holdback: finishing what is in flight");
+        proxy.stop(GRACE).await;
+        Ok(Exit::Pass)
+    })
+}

@@ -1,0 +1,171 @@
+//! `holdback record` and `holdback attach`: two words before the command of a loop.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::recording::{Limits, Recording};
+use super::{Exit, Global, Misuse, out};
+use crate::capture::record::{self, Recorded};
+use crate::store::log::Store;
+use crate::trace::TraceOutcome;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The command runs as it always does: same terminal, same signals, same exit code. Its calls pass through a \
+                  proxy on this machine, unchanged, and are kept in the store.\n\nExamples:\n  \
+                  holdback record -- claude -p 'fix the failing test'\n  \
+                  holdback record --name nightly --tag team=shop -- python agent.py\n  \
+                  holdback record --max-calls 50 --stop-on stuck -- codex exec 'tidy up'"
+)]
+pub struct Record {
+    /// A name to find the trace by
+    #[arg(long)]
+    name: Option<String>,
+    /// Words to find the trace by, any number of them
+    #[arg(long, value_name = "KEY=VALUE")]
+    tag: Vec<String>,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    recording: Recording,
+    /// Print nothing of our own
+    #[arg(short, long)]
+    quiet: bool,
+    /// The command to run, after `--`
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Runs the command and records it. Exits with the command's own code.
+pub fn run(global: &Global, args: Record) -> anyhow::Result<Exit> {
+    let tags = args.tag.iter().map(|tag| parse_tag(tag)).collect::<anyhow::Result<Vec<_>>>()?;
+    let store = global.store()?;
+    let job = Job { name: args.name, tags, command: args.command, cwd: std::env::current_dir()? };
+    let recorded = record(&store, &args.recording, args.limits, job)?;
+    if !args.quiet {
+        eprintln!("{}", summary(&recorded, global.paint()));
+    }
+    Ok(Exit::Child(recorded.exit_code()))
+}
+
+/// `k=v`, taken apart.
+pub fn parse_tag(tag: &str) -> anyhow::Result<(String, String)> {
+    match tag.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Misuse(format!("--tag {tag:?}: expected KEY=VALUE")).into()),
+    }
+}
+
+/// A command to record.
+pub struct Job {
+    pub name: Option<String>,
+    pub tags: Vec<(String, String)>,
+    pub command: Vec<String>,
+    pub cwd: std::path::PathBuf,
+}
+
+/// Records a command into a store.
+pub fn record(store: &Store, recording: &Recording, limits: Limits, job: Job) -> anyhow::Result<Recorded> {
+    let settings = recording.settings(store, limits)?;
+    #[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let writer = store.writer()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let record = record::Record {
+        command: job.command,
+        name: job.name,
+        tags: job.tags,
+        cwd: job.cwd,
+        environment,
+        brakes: settings.brakes,
+        proxy: settings.proxy,
+    };
+    Ok(runtime.block_on(record::record(record, writer))?)
+}
+
+/// The one line that says what was recorded.
+pub fn summary(recorded: &Recorded, paint: out::Paint) -> String {
+    let totals = &recorded.totals;
+    let mut facts = vec![match totals.calls {
+        1 => "1 call".to_owned(),
+        calls => format!("{calls} calls"),
+    }];
+    if totals.usage.is_known() {
+        facts.push(format!("{} tokens", out::count(totals.usage.total())));
+    }
+    facts.push(match totals.unpriced_calls {
+        0 => out::dollars(totals.cost_usd),
+        unpriced => format!("{} + {unpriced} calls without a price", out::dollars(totals.cost_usd)),
+    });
+    facts.push(out::duration(u64::try_from(recorded.duration.as_micros()).unwrap_or(u64::MAX)));
+    let outcome = match recorded.outcome {
+        TraceOutcome::Ok => paint.good("ok"),
+        outcome => paint.bad(outcome.as_str()),
+    };
+    facts.push(match (recorded.exit.code, recorded.exit.signal) {
+        (Some(0), _) => outcome,
+        (Some(code), _) => format!("{outcome} (exit {code})"),
+        (None, Some(signal)) => format!("{outcome} (signal {signal})"),
+        (None, None) => outcome,
+    });
+    facts.push(format!("trace {}", paint.name(&recorded.trace.to_string()[..8])));
+    let mut line = format!("holdback: {}", facts.join(" · "));
+    if totals.calls == 0 {
+        let _ =
+            write!(line, "\nholdback: no model call came by: is {} told another address somewhere?", recorded.agent);
+    }
+    if totals.errors > 0 {
+        let _ = write!(line, "\nholdback: {} calls failed, {} were retries", totals.errors, totals.retries);
+    }
+    if let Some(pulled) = &totals.pulled {
+        let _ = write!(
+            line,
+            "\nholdback: brake {}: {}; {} calls refused, {} in flight went on",
+            pulled.brake, pulled.why, totals.refused, totals.overshoot_calls
+        );
+    }
+    if totals.lost_calls > 0 {
+        let why = totals.sink_error.as_deref().unwrap_or("the recorder could not keep up");
+        let _ =
+            write!(line, "\nholdback: {}", paint.bad(&format!("{} calls were NOT recorded: {why}", totals.lost_calls)));
+    }
+    line
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: eval \"$(holdback attach --to http://127.0.0.1:4141)\"")]
+pub struct Attach {
+    /// The address of a running `holdback proxy`, as the agent's machine sees it
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4141")]
+    to: String,
+    /// Put everything the agent asks into this trace (32 hex digits); otherwise the proxy tells traces apart
+    #[arg(long, value_name = "ID")]
+    trace: Option<String>,
+    /// Print one JSON object instead of shell lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what to export for an agent that runs elsewhere.
+pub fn attach(args: &Attach) -> anyhow::Result<Exit> {
+    let mut base = args.to.trim_end_matches('/').to_owned();
+    if let Some(trace) = &args.trace {
+        let trace: crate::trace::TraceId = trace.parse().map_err(|error| Misuse(format!("--trace: {error}")))?;
+        let _ = write!(base, "/hb/{trace}");
+    }
+    let variables = crate::capture::attach(&base);
+    if args.json {
+        let object: serde_json::Map<_, _> = variables.into_iter().map(|(name, value)| (name, value.into())).collect();
+        out::json(&object)?;
+        return Ok(Exit::Pass);
+    }
+    let mut lines = String::new();
+    for (name, value) in variables {
+        let _ = writeln!(lines, "export {name}='{}'", value.replace('\'', "'\\''"));
+    }
+    out::text(lines)?;
+    Ok(Exit::Pass)
+}
