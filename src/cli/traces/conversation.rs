@@ -76,6 +76,13 @@ pub fn read(reader: &Reader, trace: TraceId) -> Result<Conversation, LogError> {
                 let mut call = begun(&started, entry.at, &at);
                 call.number = shown.calls.len() + 1;
                 call.new_messages = new_messages(reader, &started, &blocks)?;
+                let before =
+                    call.from.and_then(|number| shown.calls.get(number - 1)).and_then(|call| call.answer.as_ref());
+                if let (Some(before), Some(first)) = (before, call.new_messages.first())
+                    && same_words(before, first)
+                {
+                    call.new_messages.remove(0);
+                }
                 at.insert(started.call, shown.calls.len());
                 shown.calls.push(call);
             }
@@ -96,6 +103,14 @@ pub fn read(reader: &Reader, trace: TraceId) -> Result<Conversation, LogError> {
         }
     }
     Ok(shown)
+}
+
+/// Whether a request repeats the answer that was shown just above it.
+fn same_words(answer: &Message, repeated: &Message) -> bool {
+    let asked = |message: &Message| -> Vec<_> {
+        message.tool_calls().map(|call| (call.name.clone(), call.arguments.clone())).collect()
+    };
+    repeated.role == answer.role && repeated.plain_text() == answer.plain_text() && asked(repeated) == asked(answer)
 }
 
 fn begun(started: &StartedCall, at: Timestamp, numbers: &HashMap<CallId, usize>) -> ShownCall {
