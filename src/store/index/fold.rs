@@ -29,7 +29,7 @@ const COMMIT_BYTES: usize = 256 << 20;
 const MOST_KNOWN: usize = 4 << 20;
 
 /// What a fold did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Folded {
     /// Entries of the log that were read.
     pub entries: u64,
