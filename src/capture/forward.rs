@@ -40,7 +40,10 @@ pub(super) async fn handle(
 ) -> Result<Response<Down>, BoxError> {
     let (mut parts, body) = request.into_parts();
     if let Err(why) = check_framing(&parts) {
-        return Ok(plain(StatusCode::BAD_REQUEST, why));
+        let mut answer = plain(StatusCode::BAD_REQUEST, why);
+        // Nobody can say where the next request on this connection begins.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return Ok(answer);
     }
     if let Some(answer) = serve::own_pages(&shared, &parts) {
         return Ok(answer);

@@ -276,7 +276,7 @@ impl Wired {
 
     /// Waits until so many calls have ended and been recorded.
     pub async fn ended(&self, count: usize) -> Vec<Kept> {
-        for _ in 0..1000 {
+        for _ in 0..12_000 {
             let calls = self.calls();
             if calls.iter().filter(|call| call.ended.is_some()).count() >= count {
                 return calls;
@@ -331,6 +331,11 @@ impl Client {
 
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Reads on into the buffer; false when the connection has closed.
+    pub async fn more(&mut self) -> bool {
+        more(&mut self.stream, &mut self.buffer).await.is_some()
     }
 
     /// Reads an answer; `None` when the connection closed before one began.
