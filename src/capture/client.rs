@@ -23,7 +23,8 @@ use super::tee::{BoxError, Up};
 /// The pool that requests go through.
 pub(super) type Pool = Client<Connector, Up>;
 
-pub(super) fn pool() -> Pool {
+/// `http2`: whether to offer it to servers behind TLS. What wants to leave HTTP can only leave HTTP/1.1.
+pub(super) fn pool(http2: bool) -> Pool {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -36,28 +37,32 @@ pub(super) fn pool() -> Pool {
         .http1_max_buf_size(1 << 20)
         .http2_adaptive_window(true)
         .set_host(false)
-        .build(Connector { http, tls: Arc::default() })
+        .build(Connector { http, http2, tls: Arc::default() })
 }
 
 /// Opens connections.
 #[derive(Clone)]
 pub(super) struct Connector {
     http: HttpConnector,
+    http2: bool,
     /// Made at the first https address: reading the system's certificates takes a while.
     tls: Arc<OnceLock<Result<TlsConnector, String>>>,
 }
 
 impl Connector {
     fn tls(&self) -> Result<TlsConnector, String> {
-        self.tls.get_or_init(|| trusting_the_system().map_err(|error| error.to_string())).clone()
+        self.tls.get_or_init(|| trusting_the_system(self.http2).map_err(|error| error.to_string())).clone()
     }
 }
 
-fn trusting_the_system() -> Result<TlsConnector, rustls::Error> {
+fn trusting_the_system(http2: bool) -> Result<TlsConnector, rustls::Error> {
     // A second call finds the first one's and changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = rustls::ClientConfig::with_platform_verifier()?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if http2 {
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+    }
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

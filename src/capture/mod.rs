@@ -9,6 +9,7 @@ mod conversation;
 mod decode;
 mod fetch;
 mod forward;
+mod frames;
 pub mod ids;
 mod mock;
 pub mod post;

@@ -125,6 +125,8 @@ pub(super) struct Known {
 pub(super) struct Shared {
     pub(super) upstreams: Upstreams,
     pub(super) pool: Pool,
+    /// For connections that leave HTTP.
+    pub(super) upgrades: Pool,
     pub(super) queue: Arc<Queue>,
     pub(super) strict: bool,
     pub(super) mock_models: bool,
@@ -170,7 +172,8 @@ impl Proxy {
         };
         let shared = Arc::new(Shared {
             upstreams: config.upstreams,
-            pool: client::pool(),
+            pool: client::pool(true),
+            upgrades: client::pool(false),
             queue,
             strict: config.strict,
             mock_models: config.mock_models,
