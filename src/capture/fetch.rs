@@ -21,7 +21,7 @@ pub struct Fetcher(Pool);
 
 impl Default for Fetcher {
     fn default() -> Self {
-        Fetcher(client::pool())
+        Fetcher(client::pool(true))
     }
 }
 
