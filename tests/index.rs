@@ -274,6 +274,36 @@ fn an_index_of_a_newer_holdback_is_left_alone() {
     assert!(fold(&store).rebuilt.unwrap().contains("older schema"));
 }
 
+#[test]
+fn a_removed_trace_leaves_nothing_behind_and_takes_nothing_along() {
+    let (_dir, store) = store();
+    let mut writer = store.writer().unwrap();
+    // The second trace says what the first one said, so the log keeps the words with the first.
+    write_trace(&mut writer, 1, 100);
+    ask(&mut writer, 1, 110, 13_000, &[system(), user("Something private.")]);
+    end_trace(&mut writer, 1);
+    write_trace(&mut writer, 2, 200);
+    end_trace(&mut writer, 2);
+    drop(writer);
+    let before = open(&store);
+    let said = "SELECT position, role, text FROM call_messages('00000000000000c9')";
+    let whole = rows(&before, said);
+    assert_eq!(whole.as_array().unwrap().len(), 5);
+    drop(before);
+    store.remove(&[TraceId(1)], Timestamp(START + 30_000)).unwrap();
+    assert_eq!(fold(&store).removed, 1);
+    let after = open(&store);
+    assert_eq!(
+        rows(&after, "SELECT DISTINCT trace_id[-1:] AS t FROM calls UNION SELECT trace_id[-1:] FROM contexts"),
+        json!([{"t": "2"}])
+    );
+    assert_eq!(rows(&after, "SELECT count(*) AS n FROM messages WHERE text LIKE '%private%'"), json!([{"n": 0}]));
+    assert_eq!(rows(&after, said), whole);
+    drop(after);
+    assert_rebuild_changes_nothing(&store);
+    assert_eq!(rows(&open(&store), said), whole);
+}
+
 fn set_version(file: &Path, version: i64) {
     let connection = duckdb::Connection::open(file).unwrap();
     connection.execute("UPDATE index_state SET schema_version = ?", [version]).unwrap();

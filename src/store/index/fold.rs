@@ -7,11 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::Error;
 use super::database::Database;
 use super::intake::{Ended, Read, ReadMessage, Started, hex, read};
+use super::mend::{self, Found, Wanted};
 use super::records::Records;
 use super::rows::{
     CallRow, ContextRow, EventRow, Hex16, Hex32, PartRow, ScoreRow, SetupRow, TableRow, ToolCallRow, ToolRow,
@@ -79,7 +81,8 @@ pub(super) fn fold(database: &Database, reader: &Reader, progress: &mut dyn FnMu
     if feed.must_start_over() {
         return Ok(Ending::StartOver);
     }
-    fold_feed(database, before, feed, progress).map(Ending::Done)
+    let body_of = |call| reader.request(call).ok();
+    fold_feed(database, before, feed, &body_of, progress).map(Ending::Done)
 }
 
 /// Folds a feed that begins where the index ends.
@@ -87,6 +90,7 @@ pub(super) fn fold_feed(
     database: &Database,
     before: Cursor,
     feed: impl Source,
+    body_of: &dyn Fn(CallId) -> Option<Bytes>,
     progress: &mut dyn FnMut(&Folded),
 ) -> Result<Folded, Error> {
     let mut folding = Folding::begin(database, &before)?;
@@ -96,7 +100,7 @@ pub(super) fn fold_feed(
         scope.spawn(move || produce(feed, wires, &sender));
         folding.take_all(&receiver, progress)
     })?;
-    folding.finish(&before)
+    folding.finish(&before, body_of)
 }
 
 fn wire_named(name: &str) -> Wire {
@@ -224,6 +228,7 @@ struct Folding<'a> {
     parts: Vec<PartRow>,
     records: Records,
     removed: HashSet<TraceId>,
+    wanted: Wanted,
     cursor: Cursor,
     /// Bytes of the log since the last commit.
     pending: usize,
@@ -252,6 +257,7 @@ impl<'a> Folding<'a> {
             parts: Vec::new(),
             records: Records::default(),
             removed: HashSet::new(),
+            wanted: Wanted::default(),
             cursor: cursor.clone(),
             pending: 0,
             dirty: false,
@@ -313,12 +319,30 @@ impl<'a> Folding<'a> {
     }
 
     fn started(&mut self, started: Started, batch: &mut Batch) {
-        let Started { id, call, said, messages, setup, tools } = started;
+        let Started { id, wire, call, said, messages, setup, tools } = started;
+        batch.messages.extend(messages.into_iter().filter(|message| self.messages.add(message.id)));
+        batch.tools.extend(tools.into_iter().filter(|(id, _)| self.tools.add(*id)));
+        if let Some((setup_id, rows)) = setup.filter(|(id, _)| self.setups.add(*id)) {
+            for row in &rows {
+                let block = row.block_id.bytes();
+                match row.part.as_str() {
+                    "tools" if !self.tools.ids.contains(&block) => self.wanted.tools.insert(block, (id, wire)),
+                    "tools" => None,
+                    _ if !self.messages.ids.contains(&block) => self.wanted.messages.insert(block, (id, wire)),
+                    _ => None,
+                };
+            }
+            batch.setups.push((setup_id, rows));
+        }
+        let said_ids = said.iter().map(|said| said.message_id.bytes());
+        let unknown = said_ids.filter(|said| !self.messages.ids.contains(said));
+        self.wanted.messages.extend(unknown.map(|said| (said, (id, wire))));
+        let setup_id = call.setup_id.bytes();
+        if !self.setups.ids.contains(&setup_id) {
+            self.wanted.setups.insert(setup_id, (id, wire));
+        }
         self.open.insert(id, call);
         batch.contexts.extend(said);
-        batch.messages.extend(messages.into_iter().filter(|message| self.messages.add(message.id)));
-        batch.setups.extend(setup.filter(|(id, _)| self.setups.add(*id)));
-        batch.tools.extend(tools.into_iter().filter(|(id, _)| self.tools.add(*id)));
     }
 
     fn ended(&mut self, ended: Ended, batch: &mut Batch) {
@@ -377,7 +401,29 @@ impl<'a> Folding<'a> {
         Ok(())
     }
 
-    fn finish(mut self, before: &Cursor) -> Result<Folded, Error> {
+    /// Fetches what was said and has not come.
+    fn mend(&mut self, body_of: &dyn Fn(CallId) -> Option<Bytes>) -> Result<(), Error> {
+        let mut wanted = std::mem::take(&mut self.wanted);
+        let messages = wanted.messages.into_iter().collect();
+        let setups = wanted.setups.into_iter().collect();
+        let tools = wanted.tools.into_iter().collect();
+        let missing = self.messages.not_in_table(self.database, "messages", "message_id", messages, |said| said.0)?;
+        wanted.messages = missing.into_iter().filter(|(id, _)| !self.messages.ids.contains(id)).collect();
+        let missing = self.setups.not_in_table(self.database, "setups", "setup_id", setups, |setup| setup.0)?;
+        wanted.setups = missing.into_iter().filter(|(id, _)| !self.setups.ids.contains(id)).collect();
+        let missing = self.tools.not_in_table(self.database, "tools", "tool_id", tools, |tool| tool.0)?;
+        wanted.tools = missing.into_iter().filter(|(id, _)| !self.tools.ids.contains(id)).collect();
+        let Found { messages, setups, tools } = mend::find(wanted, body_of);
+        let batch = Batch {
+            messages: messages.into_iter().filter(|message| self.messages.add(message.id)).collect(),
+            setups: setups.into_iter().filter(|setup| self.setups.add(setup.0)).collect(),
+            tools: tools.into_iter().filter(|tool| self.tools.add(tool.0)).collect(),
+            ..Batch::default()
+        };
+        self.append(batch)
+    }
+
+    fn finish(mut self, before: &Cursor, body_of: &dyn Fn(CallId) -> Option<Bytes>) -> Result<Folded, Error> {
         if !self.dirty && self.cursor == *before {
             return Ok(self.folded);
         }
@@ -388,8 +434,10 @@ impl<'a> Folding<'a> {
         traces::mark_cut_off(self.database, &self.cursor)?;
         if !self.removed.is_empty() {
             self.folded.removed = traces::remove(self.database, &self.removed)?;
-            self.open.retain(|_, call| !self.removed.iter().any(|trace| hex(*trace) == call.trace_id));
+            let removed: HashSet<Hex32> = self.removed.iter().map(|trace| hex(*trace)).collect();
+            self.open.retain(|_, call| !removed.contains(&call.trace_id));
         }
+        self.mend(body_of)?;
         self.commit()?;
         Ok(self.folded)
     }

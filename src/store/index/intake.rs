@@ -28,6 +28,7 @@ pub(super) enum Read {
 /// A call's first half.
 pub(super) struct Started {
     pub id: CallId,
+    pub wire: Wire,
     pub call: CallRow,
     pub said: Vec<ContextRow>,
     pub messages: Vec<ReadMessage>,
@@ -161,12 +162,12 @@ fn call_started(trace: TraceId, at: Timestamp, started: StartedCall) -> Started 
         block_id: Hex32::from(block.id.0),
     });
     let setup = has_setup.then(|| (setup.0, setup_rows.collect()));
-    Started { id: call, call: row, said: said.collect(), messages, setup, tools }
+    Started { id: call, wire, call: row, said: said.collect(), messages, setup, tools }
 }
 
 /// The messages and tools among a call's new blocks; other long values stay in the log.
 #[expect(clippy::type_complexity, reason = "two lists, each with the ids of its blocks")]
-fn fresh_blocks(
+pub(super) fn fresh_blocks(
     wire: Wire,
     fresh: Vec<Fresh>,
     said: &[Named],

@@ -11,6 +11,7 @@ mod fold;
 mod guard;
 mod intake;
 mod lock;
+mod mend;
 mod records;
 mod reports;
 mod rows;

@@ -37,6 +37,13 @@ impl From<u64> for Hex16 {
     }
 }
 
+impl Hex32 {
+    /// The bytes the digits stand for.
+    pub(super) fn bytes(&self) -> [u8; 16] {
+        u128::from_str_radix(self.as_str(), 16).expect("hex digits are a number").to_be_bytes()
+    }
+}
+
 impl From<[u8; 16]> for Hex32 {
     fn from(id: [u8; 16]) -> Self {
         Hex::of(&id)

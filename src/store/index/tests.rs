@@ -294,7 +294,7 @@ fn record(walk: &mut Walk, step: usize) -> Kept {
 
 fn fold(database: &Database, log: &FakeLog) -> Folded {
     let cursor = database.cursor().unwrap();
-    fold_feed(database, cursor.clone(), log.since(&cursor), &mut |_| {}).unwrap()
+    fold_feed(database, cursor.clone(), log.since(&cursor), &|_| None, &mut |_| {}).unwrap()
 }
 
 /// Every table of two indexes, row for row, whatever the order.

@@ -85,4 +85,5 @@ WITH RECURSIVE asked AS (
 )
 SELECT said.position, m.role, m.text, m.thinking, m.parts, said.is_answer, said.message_id
 FROM said JOIN messages AS m ON m.message_id = said.message_id
+WHERE said.position > 0 OR m.role <> 'other'
 ORDER BY said.position, said.place;
