@@ -14,6 +14,7 @@ pub mod grade;
 pub mod price;
 pub mod provider;
 pub mod redact;
+pub mod report;
 pub mod signal;
 pub mod stats;
 // floor 2: hands

@@ -159,7 +159,8 @@ impl Question {
         let p = fisher_two_sided(Counts { n: nb, c: ib }, Counts { n: nc, c: ic });
         if p < 0.01 {
             let text = format!(
-                "the share of trials that could not be measured differs between the arms ({ib} of {nb} and {ic} of {nc}, p = {p:.4})"
+                "the share of trials that could not be measured differs between the arms ({ib} of {nb} and {ic} of {nc}, {})",
+                super::words::p_is(p)
             );
             problems.push((Verdict::Invalid, Reason { kind: ReasonKind::InvalidDiffers, text }));
         }

@@ -26,19 +26,19 @@ pub fn reasons(metric: &MetricReport, policy: &Policy, warnings: &mut Vec<String
         Verdict::Pass => {
             if metric.worse_within_margin {
                 warnings.push(format!(
-                    "{} is significantly worse ({}, p = {}), though by less than the margin",
+                    "{} is significantly worse ({}, {}), though by less than the margin",
                     metric.name,
                     points(metric.difference),
-                    p_value(metric.p_regress_adjusted)
+                    p_is(metric.p_regress_adjusted)
                 ));
             }
             (
                 ReasonKind::WithinMargin,
                 format!(
-                    "{numbers} ({}): not worse by {} or more (p = {}; {} units, {})",
+                    "{numbers} ({}): not worse by {} or more ({}; {} units, {})",
                     points(metric.difference),
                     size(metric.margin),
-                    p_value(metric.p_pass),
+                    p_is(metric.p_pass),
                     metric.units,
                     metric.estimand
                 ),
@@ -47,9 +47,9 @@ pub fn reasons(metric: &MetricReport, policy: &Policy, warnings: &mut Vec<String
         Verdict::Regress => (
             ReasonKind::Drop,
             format!(
-                "{numbers} ({}): worse beyond noise (p = {}; {} tasks, {} and {} trials)",
+                "{numbers} ({}): worse beyond noise ({}; {} tasks, {} and {} trials)",
                 points(metric.difference),
-                p_value(metric.p_regress_adjusted),
+                p_is(metric.p_regress_adjusted),
                 metric.tasks,
                 metric.baseline_trials,
                 metric.candidate_trials
@@ -123,6 +123,11 @@ pub fn points(x: f64) -> String {
 /// `5.0 points`.
 pub fn size(x: f64) -> String {
     format!("{:.1} points", 100.0 * x)
+}
+
+/// `p = 0.0038`, `p < 0.0001`.
+pub fn p_is(p: f64) -> String {
+    if p < 0.0001 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") }
 }
 
 /// `0.0038`, `< 0.0001`.

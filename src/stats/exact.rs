@@ -126,8 +126,11 @@ pub enum PermutationMethod {
     MantelHaenszel,
 }
 
-/// Multiply-adds an exact answer may cost: some 20 ms.
-const EXACT_WORK: u64 = 20_000_000;
+/// Multiply-adds an exact answer may cost before tails are trimmed: some 30 ms.
+const EXACT_WORK: u64 = 60_000_000;
+
+/// Probabilities below this are dropped from the tails as they arise; all of them together stay below 1e-15.
+const NEGLIGIBLE: f64 = 1e-22;
 
 /// P(Σ U(candidate) - U(baseline) this low or lower) if every task's trials are exchangeable between the arms:
 /// exact convolution of per-task hypergeometric distributions on the lattice of the values, else Mantel-Haenszel.
@@ -192,8 +195,12 @@ fn convolve(lattices: &[Lattice]) -> f64 {
                 *slot += d * p;
             }
         }
+        let skipped = next.iter().take_while(|d| **d < NEGLIGIBLE).count();
+        let kept = next.iter().rposition(|d| *d >= NEGLIGIBLE).map_or(0, |last| last + 1);
+        next.truncate(kept);
+        next.drain(..skipped.min(kept));
         density = next;
-        low_total += low;
+        low_total += low + skipped as i64;
     }
     let seen: i64 = lattices.iter().map(|l| l.seen).sum();
     let upto = usize::try_from(seen - low_total + 1).unwrap_or(0).min(density.len());

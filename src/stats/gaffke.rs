@@ -275,6 +275,33 @@ mod tests {
         assert!((all_pass.lower(0.025) - 0.025_f64.powf(1.0 / 20.0)).abs() < 1e-14);
     }
 
+    /// A spot of the coverage table (`benches/coverage.rs` has all of it): how often the 95 % interval holds the true pass^k.
+    #[test]
+    fn it_covers_what_it_promises() {
+        use crate::stats::Counts;
+        use crate::stats::betabinomial::Difficulty;
+        use crate::stats::passk::pass_hat_k;
+        use crate::stats::rng::Rng;
+        let shapes = [(8.0, 2.0), (0.5, 0.5), (60.0, 1.0)];
+        for (cell, (a, b)) in shapes.into_iter().enumerate() {
+            for (tasks, n, k) in [(5, 4, 1), (20, 8, 4)] {
+                let mut rng = Rng::nth(11, (cell * 2 + tasks) as u64);
+                let truth = Difficulty { alpha: a, beta: b }.pass_hat_k(k);
+                let covered = (0..150).filter(|_| {
+                    let draw = |_| {
+                        let p = rng.beta(a, b);
+                        pass_hat_k(Counts { n, c: rng.binomial(n, p) }, k).unwrap()
+                    };
+                    let values = Bounded::unit(&(0..tasks).map(draw).collect::<Vec<_>>()).unwrap();
+                    values.p_at_most(truth) > 0.025 && values.p_at_least(truth) > 0.025
+                });
+                // 95 % of 150 less three standard errors.
+                let covered = covered.count();
+                assert!(covered >= 134, "Beta({a},{b}), {tasks} tasks, pass^{k}: {covered} of 150");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn mirrored_values_have_mirrored_bounds(values in proptest::collection::vec(0_u32..=12, 1..40)) {

@@ -1,0 +1,163 @@
+//! Markdown for a comment on a pull request and for a CI summary.
+
+use crate::gate::{GateReport, MetricReport, SuiteReport, Verdict, p_value, percent, points, size};
+
+/// The first line of a comment: whoever posts it finds its own older one by this.
+pub const MARKER: &str = "<!-- holdback-gate -->";
+
+/// The report as Markdown.
+pub fn gate(report: &GateReport) -> String {
+    let mut out = format!(
+        "{MARKER}\n## {} {}\n\n{}\n",
+        sign(report.verdict),
+        super::headline(report.verdict),
+        escape(&report.why)
+    );
+    for one in &report.suites {
+        out.push('\n');
+        out.push_str(&suite(one));
+    }
+    out
+}
+
+fn sign(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "✅",
+        Verdict::Regress => "❌",
+        Verdict::Undecided => "❔",
+        Verdict::Invalid => "⚠️",
+    }
+}
+
+fn suite(suite: &SuiteReport) -> String {
+    let mut out = format!("### {} {}\n\n", sign(suite.verdict), escape(&suite.suite));
+    out.push_str(&format!("{} → {}", code(&super::source(&suite.baseline)), code(&super::source(&suite.candidate))));
+    if !suite.loop_changes.is_empty() {
+        out.push_str(&format!("; changed: {}", escape(&suite.loop_changes.join("; "))));
+    }
+    out.push_str("\n\n");
+    if !suite.metrics.is_empty() {
+        out.push_str("| Metric | Baseline | Candidate | Difference | Bounds | Margin | Verdict |\n|---|--:|--:|--:|--:|--:|---|\n");
+        suite.metrics.iter().for_each(|m| out.push_str(&metric_row(m)));
+        out.push('\n');
+    }
+    for reason in suite.reasons.iter().filter(|_| suite.verdict != Verdict::Pass) {
+        out.push_str(&format!("- {}\n", escape(&reason.text)));
+    }
+    suite.warnings.iter().for_each(|w| out.push_str(&format!("- ⚠️ {}\n", escape(w))));
+    if suite.verdict != Verdict::Pass || !suite.warnings.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&tasks(suite));
+    out.push_str(&figures(suite));
+    if let Some(small) = super::fine_print(suite) {
+        out.push_str(&format!("<sub>{}</sub>\n", escape(&small)));
+    }
+    out
+}
+
+fn metric_row(metric: &MetricReport) -> String {
+    format!(
+        "| {} | {} | {} | {} | {} to {} | {} | {} |\n",
+        escape(&metric.name),
+        percent(metric.baseline),
+        percent(metric.candidate),
+        points(metric.difference),
+        points(metric.lower),
+        points(metric.upper),
+        size(metric.margin),
+        metric.verdict
+    )
+}
+
+fn tasks(suite: &SuiteReport) -> String {
+    let Some(metric) = suite.metrics.first() else { return String::new() };
+    let telling = super::telling_tasks(metric);
+    if telling.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("| Task | Baseline | Candidate | p | |\n|---|--:|--:|--:|---|\n");
+    for task in telling.iter().take(20) {
+        let note = match (task.regressed, task.flaky) {
+            (true, _) => "worse beyond noise",
+            (false, true) => "probably worse; was flaky before",
+            (false, false) => "probably worse",
+        };
+        out.push_str(&format!(
+            "| {} | {}/{} | {}/{} | {} | {note} |\n",
+            code(&task.task),
+            task.baseline.c,
+            task.baseline.n,
+            task.candidate.c,
+            task.candidate.n,
+            task.p.map_or_else(|| "–".to_owned(), p_value)
+        ));
+    }
+    if telling.len() > 20 {
+        out.push_str(&format!("\n… and {} more.\n", telling.len() - 20));
+    }
+    out.push('\n');
+    out
+}
+
+fn figures(suite: &SuiteReport) -> String {
+    if suite.figures.iter().all(|row| row.baseline.is_none() && row.candidate.is_none()) {
+        return String::new();
+    }
+    let mut out =
+        String::from("<details><summary>pass^k and pass@k</summary>\n\n| | Baseline | Candidate |\n|---|--:|--:|\n");
+    for row in &suite.figures {
+        let (before, after) = (super::estimate(row.baseline.as_ref()), super::estimate(row.candidate.as_ref()));
+        out.push_str(&format!("| {} | {before} | {after} |\n", escape(&row.figure)));
+    }
+    out.push_str("\nWith 95 % intervals.\n\n</details>\n\n");
+    out
+}
+
+/// Text that must stay text: no table cell ends, no HTML begins, nobody is called.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => out.push(' '),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '@' => out.push_str("&#64;"),
+            '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '#' => {
+                out.push('\\');
+                out.push(c);
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text as a code span, inside a table cell too.
+pub fn code(text: &str) -> String {
+    let inner: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let fence = if inner.contains('`') { "``" } else { "`" };
+    let pad = if inner.contains('`') { " " } else { "" };
+    format!("{fence}{pad}{}{pad}{fence}", inner.replace('|', "\\|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_names() {
+        let text = gate(&super::super::samples::regress());
+        assert!(text.starts_with(MARKER));
+        assert!(!text.contains("<b>now") || text.contains("`pay \\| <b>now</b> @all`"), "{text}");
+        assert_eq!(escape("a|b\n<x> @y"), "a\\|b &lt;x&gt; &#64;y");
+        assert_eq!(code("a`b|c"), "`` a`b\\|c ``");
+    }
+
+    #[test]
+    fn every_verdict_reads_well() {
+        let all: Vec<String> = super::super::samples::all().iter().map(|(_, report)| gate(report)).collect();
+        insta::assert_snapshot!(all.join("\n=====\n\n"));
+    }
+}

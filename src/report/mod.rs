@@ -1,0 +1,68 @@
+//! Verdicts and comparisons as bytes: one file per format, and one place (cli) that writes them.
+
+pub mod compare;
+pub mod github;
+pub mod json;
+pub mod junit;
+pub mod markdown;
+pub mod sarif;
+pub mod text;
+
+#[cfg(test)]
+mod samples;
+
+use crate::gate::{MetricReport, SuiteReport, TaskReport, Verdict};
+use crate::stats::Estimate;
+
+/// The word people read for a verdict.
+fn headline(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "Pass",
+        Verdict::Regress => "Regression",
+        Verdict::Undecided => "Undecided",
+        Verdict::Invalid => "Invalid run",
+    }
+}
+
+/// Tasks worth a line: those that surely got worse, then those that probably did (q at most .10), most certain first.
+fn telling_tasks(metric: &MetricReport) -> Vec<&TaskReport> {
+    let mut tasks: Vec<&TaskReport> =
+        metric.per_task.iter().filter(|t| t.regressed || t.q.is_some_and(|q| q <= 0.10)).collect();
+    tasks.sort_by(|a, b| a.p.unwrap_or(1.0).total_cmp(&b.p.unwrap_or(1.0)).then_with(|| a.task.cmp(&b.task)));
+    tasks
+}
+
+/// `88.1 % [82.4, 92.5]`, or a dash where there were too few trials.
+fn estimate(estimate: Option<&Estimate>) -> String {
+    estimate.map_or_else(
+        || "too few trials".to_owned(),
+        |e| format!("{:.1} % [{:.1}, {:.1}]", 100.0 * e.value, 100.0 * e.interval.lower, 100.0 * e.interval.upper),
+    )
+}
+
+/// `run-a:main (openai/gpt)`.
+fn source(source: &crate::gate::Source) -> String {
+    format!("{}:{} ({})", source.run, source.variant, source.model)
+}
+
+/// What the bounds of a suite's metrics are about, in a line.
+fn fine_print(suite: &SuiteReport) -> Option<String> {
+    let metric = suite.metrics.first()?;
+    let unit = match metric.estimand {
+        crate::stats::Estimand::Suite => "exactly these tasks (suite)",
+        crate::stats::Estimand::Population => "all tasks like these (population)",
+        crate::stats::Estimand::Group => "all families of tasks like these (group)",
+    };
+    let bound = match metric.bound {
+        crate::stats::Bound::Gaffke => "Gaffke bounds",
+        crate::stats::Bound::Betting => "betting bounds",
+    };
+    Some(format!(
+        "Bounds are one-sided at {:.0} % and about {unit}; {bound}; {} units from {} and {} valid trials; policy {}.",
+        100.0 * (1.0 - metric.alpha),
+        metric.units,
+        metric.baseline_trials,
+        metric.candidate_trials,
+        &suite.policy_hash[..12.min(suite.policy_hash.len())]
+    ))
+}
