@@ -81,7 +81,7 @@ fn misuse_or_not(error: Error) -> anyhow::Error {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "The tables are described in docs/schema.md; `holdback sql \"show tables\"` lists them.\n\n\
                   Examples:\n  holdback sql \"select model, count(*) AS calls, sum(cost_usd) AS usd from calls group by model\"\n  \
                   holdback sql --json \"from traces\" | jq .")]
@@ -97,6 +97,13 @@ pub struct Sql {
     /// Write a Parquet file instead of printing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv"])]
     parquet: Option<PathBuf>,
+}
+
+impl Sql {
+    /// A query whose answer is printed as a table.
+    pub fn of(query: &str) -> Self {
+        Sql { query: query.to_owned(), ..Sql::default() }
+    }
 }
 
 /// Answers a person's SQL.

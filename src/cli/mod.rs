@@ -1,6 +1,7 @@
 //! The door: one file per subcommand. Flags are read here, stdout is written here, exit codes are decided here.
 
 mod demo;
+mod doctor;
 mod exit;
 mod help;
 mod index;
@@ -128,6 +129,12 @@ enum Command {
     Index(index::IndexArgs),
     /// Ask the index in SQL
     Sql(index::Sql),
+    /// Check the store: what is damaged, cut off or lost
+    Doctor(doctor::Doctor),
+    /// Remove old traces
+    Prune(doctor::Prune),
+    /// Read traces from files that `traces export` wrote
+    Import(traces::Import),
     /// Print shell completions
     Completions(help::Completions),
     /// Write the man pages
@@ -144,6 +151,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Traces(args) => traces::run(global, args),
         Command::Index(args) => index::run(global, &args),
         Command::Sql(args) => index::sql(global, &args),
+        Command::Doctor(args) => doctor::run(global, &args),
+        Command::Prune(args) => doctor::prune(global, &args),
+        Command::Import(args) => traces::import(global, &args),
         Command::Completions(args) => help::completions(&args),
         Command::Man(args) => help::man(&args),
     }

@@ -1,7 +1,10 @@
 //! The one place that writes to stdout. A reader that goes away (`| head`) ends the program quietly.
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
+use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -75,6 +78,21 @@ pub fn print_table(table: &Table) -> anyhow::Result<()> {
     text(lines)
 }
 
+/// Writes a file whole or not at all: beside its place first, then moved there. Says how big it became.
+///
+/// # Errors
+/// When it can't be written; what stood there before still does.
+pub fn publish(path: &Path, write: impl FnOnce(&mut fs::File) -> anyhow::Result<()>) -> anyhow::Result<u64> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let doing = || format!("writing {}", path.display());
+    fs::create_dir_all(folder).with_context(doing)?;
+    let mut part = tempfile::NamedTempFile::new_in(folder).with_context(doing)?;
+    write(part.as_file_mut())?;
+    let size = part.as_file().metadata().with_context(doing)?.len();
+    part.persist(path).map_err(|error| error.error).with_context(doing)?;
+    Ok(size)
+}
+
 /// A progress bar on stderr: shown on a terminal only, and only for work longer than a second or so.
 pub fn progress(total: Option<u64>, what: &str) -> ProgressBar {
     let bar = match total {
@@ -121,7 +139,6 @@ impl Paint {
 }
 
 /// `1.2 MB`: three digits at most.
-#[allow(dead_code)] // used by what comes next
 pub fn size(bytes: u64) -> String {
     scaled(bytes, &["B", "kB", "MB", "GB", "TB"])
 }

@@ -23,7 +23,7 @@ const CONFIG: &str = "holdback.yaml";
 const SALT: &str = "salt";
 
 /// Flags of everything that records.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Recording {
     /// Settings for recording: upstreams, prices, redact, content, brakes [default: holdback.yaml, when it is there]
     #[arg(long, value_name = "FILE")]

@@ -1,17 +1,32 @@
-//! `holdback demo`: the tour that needs no key and no network.
+//! `holdback demo`: the tour that needs no key and no network. Each chapter does what its command would do, on the store
+//! the user named, so everything it shows can be asked again afterwards.
 
 mod agent;
 
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::{Exit, Global};
+use super::record::{self, Job};
+use super::recording::{Limits, Recording};
+use super::traces::{list, show};
+use super::{Exit, Global, index, out};
 
 /// The shop that the demo's agent works on.
-#[allow(dead_code)] // used by what comes next
 const ORDERS_JSON: &str = include_str!("orders.json");
+/// What the demo asks the index.
+const QUERY: &str = "SELECT traces.name AS trace, tool, count(*) AS calls
+\
+                     FROM tool_calls JOIN traces USING (trace_id) GROUP BY ALL ORDER BY calls DESC, trace, tool";
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "It records into the store (./.holdback unless --store says otherwise) and leaves the traces there.\n\n\
+                  Example: holdback demo"
+)]
 pub struct Demo {
     #[command(subcommand)]
     part: Option<Part>,
@@ -24,9 +39,71 @@ enum Part {
 }
 
 /// Runs the demo, or the agent of the demo.
-pub fn run(_global: &Global, args: Demo) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, args: Demo) -> anyhow::Result<Exit> {
     match args.part {
         Some(Part::Agent(agent)) => agent::run(&agent),
-        None => Err(super::Misuse("the demo is being built".into()).into()),
+        None => tour(global),
     }
+}
+
+fn tour(global: &Global) -> anyhow::Result<Exit> {
+    let tour = Tour { global, paint: global.paint() };
+    tour.say("A support agent (a loop of 60 lines) and a scripted model, both in this binary. Nothing leaves this machine.\n")?;
+    tour.chapter(1, "Record: two words before the command of a loop")?;
+    tour.record("demo-refund", "Order A-17 came late, refund it.")?;
+    tour.record("demo-stuck", "Refund order B-99.")?;
+    tour.chapter(2, "Look: what was recorded, and the conversation it was")?;
+    tour.command("holdback traces")?;
+    list::run(global, &list::List::default())?;
+    tour.command("holdback traces show demo-refund")?;
+    show::run(global, &show::Show::of("demo-refund"))?;
+    tour.chapter(3, "Ask: the traces as tables, in DuckDB")?;
+    tour.command(&format!("holdback sql \"{}\"", QUERY.replace('\n', " ")))?;
+    index::sql(global, &index::Sql::of(QUERY))?;
+    tour.say(
+        "\nThe second trace went wrong: the agent asked for the same order until it gave up. See it with\n  \
+         holdback traces show demo-stuck\nand record your own loop with\n  holdback record -- YOUR COMMAND\n",
+    )?;
+    Ok(Exit::Pass)
+}
+
+struct Tour<'a> {
+    global: &'a Global,
+    paint: out::Paint,
+}
+
+impl Tour<'_> {
+    fn say(&self, words: &str) -> anyhow::Result<()> {
+        out::text(format!("{words}\n"))
+    }
+
+    fn chapter(&self, number: u32, title: &str) -> anyhow::Result<()> {
+        out::text(format!("\n{}\n", self.paint.bold(&format!("{number}. {title}"))))
+    }
+
+    fn command(&self, command: &str) -> anyhow::Result<()> {
+        out::text(format!("\n{}\n", self.paint.dim(&format!("$ {command}"))))
+    }
+
+    /// Records the agent at one task, in a shop of its own.
+    fn record(&self, name: &str, prompt: &str) -> anyhow::Result<()> {
+        self.command(&format!("holdback record --name {name} -- holdback demo agent \"{prompt}\""))?;
+        let shop = tempfile::tempdir().context("making a folder for the shop")?;
+        fs::write(shop.path().join("orders.json"), ORDERS_JSON).context("writing the shop's orders")?;
+        let job = Job {
+            name: Some(name.to_owned()),
+            tags: vec![("demo".to_owned(), "yes".to_owned())],
+            command: agent_command(prompt)?,
+            cwd: shop.path().to_path_buf(),
+        };
+        let recorded = record::record(&self.global.store()?, &Recording::default(), Limits::default(), job)?;
+        out::text(format!("{}\n", record::summary(&recorded, self.paint)))
+    }
+}
+
+/// This binary, as the agent.
+fn agent_command(prompt: &str) -> anyhow::Result<Vec<String>> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let program = Path::new(&program).to_str().context("this program's path is not UTF-8")?.to_owned();
+    Ok([program.as_str(), "demo", "agent", prompt].map(str::to_owned).to_vec())
 }

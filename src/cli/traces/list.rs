@@ -6,7 +6,7 @@ use crate::cli::{Exit, Global, Misuse, out};
 use crate::store::log::{Status, TraceSummary};
 use crate::trace::TraceOutcome;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct List {
     /// Show so many at most; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]

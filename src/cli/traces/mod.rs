@@ -1,12 +1,17 @@
-//! `holdback traces`: list and look at what was recorded.
+//! `holdback traces`: list, look at, take out and remove what was recorded.
 
 mod conversation;
-mod list;
-mod show;
+pub mod list;
+pub mod show;
+
+use std::fs::File;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
-use super::{Exit, Global, Misuse};
+use super::{Exit, Global, Misuse, out};
+use crate::capture::clock;
 use crate::store::log::{LogError, Reader};
 use crate::trace::TraceId;
 
@@ -29,6 +34,71 @@ enum TracesCommand {
     Ls(list::List),
     /// Show a trace as the conversation it was
     Show(show::Show),
+    /// Write a trace into one file that can be read elsewhere
+    Export(Export),
+    /// Remove traces for good
+    Rm(Remove),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: holdback traces export last -o refund.trace.zst")]
+struct Export {
+    /// Id, beginning of an id, name, or `last`
+    trace: String,
+    /// The file to write; stdout without it
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Importing a file twice adds nothing.\n\nExample: holdback import refund.trace.zst")]
+pub struct Import {
+    /// Files written by `holdback traces export`
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads exported traces back. One bad file never stops the others.
+pub fn import(global: &Global, args: &Import) -> anyhow::Result<Exit> {
+    let store = global.store()?;
+    let mut read = Vec::new();
+    let mut failed = 0;
+    for path in &args.files {
+        let done = File::open(path).map_err(anyhow::Error::from).and_then(|file| Ok(store.import(file, None)?));
+        let file = path.display().to_string();
+        match done {
+            Ok(trace) => {
+                eprintln!("{file}: trace {trace}");
+                read.push(json!({"file": file, "trace": trace}));
+            }
+            Err(error) => {
+                failed += 1;
+                eprintln!("{file}: {error:#}");
+                read.push(json!({"file": file, "error": format!("{error:#}")}));
+            }
+        }
+    }
+    if args.json {
+        out::json(&read)?;
+    }
+    Ok(if failed == 0 { Exit::Pass } else { Exit::Regression })
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: holdback traces rm 3f2a91c0 --yes")]
+struct Remove {
+    /// Ids, beginnings of ids, names, or `last`
+    #[arg(required = true)]
+    traces: Vec<String>,
+    /// Really do it; without this only says what would go
+    #[arg(long)]
+    yes: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 /// Does what was asked of the traces.
@@ -37,6 +107,8 @@ pub fn run(global: &Global, args: Traces) -> anyhow::Result<Exit> {
         None => list::run(global, &args.list),
         Some(TracesCommand::Ls(list)) => list::run(global, &list),
         Some(TracesCommand::Show(show)) => show::run(global, &show),
+        Some(TracesCommand::Export(export)) => self::export(global, &export),
+        Some(TracesCommand::Rm(remove)) => self::remove(global, &remove),
     }
 }
 
@@ -46,4 +118,42 @@ pub fn resolve(reader: &Reader, word: &str) -> anyhow::Result<TraceId> {
         LogError::NotFound(_) | LogError::Ambiguous { .. } => Misuse(error.to_string()).into(),
         other => other.into(),
     })
+}
+
+fn export(global: &Global, args: &Export) -> anyhow::Result<Exit> {
+    let store = global.existing_store()?;
+    let reader = store.reader()?;
+    let trace = resolve(&reader, &args.trace)?;
+    match &args.output {
+        Some(path) => {
+            let file = out::publish(path, |file| Ok(reader.export(trace, file)?))?;
+            eprintln!("wrote {} ({})", path.display(), out::size(file));
+        }
+        None => {
+            let mut file = Vec::new();
+            reader.export(trace, &mut file)?;
+            out::bytes(&file)?;
+        }
+    }
+    Ok(Exit::Pass)
+}
+
+fn remove(global: &Global, args: &Remove) -> anyhow::Result<Exit> {
+    let store = global.existing_store()?;
+    let reader = store.reader()?;
+    let traces = args.traces.iter().map(|word| resolve(&reader, word)).collect::<anyhow::Result<Vec<_>>>()?;
+    if args.yes {
+        store.remove(&traces, clock::now())?;
+    }
+    if args.json {
+        out::json(&json!({"removed": args.yes, "traces": traces}))?;
+        return Ok(Exit::Pass);
+    }
+    for trace in &traces {
+        out::text(format!("{} {trace}\n", if args.yes { "removed" } else { "would remove" }))?;
+    }
+    if !args.yes {
+        eprintln!("nothing was removed: add --yes to do it");
+    }
+    Ok(Exit::Pass)
 }

@@ -15,7 +15,7 @@ use crate::trace::{CallEnd, Message, Part, Role, TraceStarted};
 /// Characters of one message shown without --full.
 const SHORT: usize = 400;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:\n  holdback traces show last\n  holdback traces show last --call 2 --request | jq .")]
 pub struct Show {
     /// Id, beginning of an id, name, or `last`
@@ -35,6 +35,13 @@ pub struct Show {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+}
+
+impl Show {
+    /// Show a trace, by a word that names it.
+    pub fn of(trace: &str) -> Self {
+        Show { trace: trace.to_owned(), ..Show::default() }
+    }
 }
 
 #[derive(Serialize)]
