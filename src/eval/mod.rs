@@ -1,11 +1,16 @@
 //! A suite becomes trials, trials become grades, grades a [`crate::trial::RunRecord`].
 
 mod ask;
+mod check;
+mod conclude;
+mod draft;
+mod estimate;
 mod gate;
 mod keep;
 mod needs;
 mod plan;
 mod progress;
+mod regrade;
 mod run;
 mod sandbox;
 mod target;
@@ -13,8 +18,13 @@ mod trial;
 mod witness;
 mod workspace;
 
+pub use check::{CheckError, Checked, check};
+pub use conclude::{Conclusion, MergeError, conclude, failed_tasks, merge};
+pub use draft::{EXAMPLE, from_traces};
+pub use estimate::{Estimate, estimate};
 pub use plan::{Plan, PlanError, Select, Slot};
 pub use progress::{Event, Keeper, Tally};
+pub use regrade::{Moved, Regraded, Stored, regrade};
 pub use run::{End, EvalError, Finished, Hooks, Setup, run};
 pub use sandbox::NoSandbox;
 pub use trial::{NoTraces, Recorded, Traces, trial_id};

@@ -80,7 +80,7 @@ impl Graders {
     }
 
     /// The graders for one trial. Fingerprints stay those of the task: what a trial puts in doesn't change the measure.
-    fn for_trial(&self, loaded: &Loaded, task: &Task, vars: &BTreeMap<String, Value>) -> Arc<Vec<Bound>> {
+    pub(super) fn for_trial(&self, loaded: &Loaded, task: &Task, vars: &BTreeMap<String, Value>) -> Arc<Vec<Bound>> {
         if !self.per_trial {
             return self.bound.clone();
         }

@@ -54,6 +54,20 @@ impl Workspace {
         Ok(Workspace { home, dir, tmp, fixture: fixture.map(Path::to_owned), before })
     }
 
+    /// A folder that someone works in already, held against the fixture it began with.
+    ///
+    /// # Errors
+    /// When one of them can't be read.
+    pub fn at(dir: &Path, fixture: Option<&Path>) -> io::Result<Workspace> {
+        let mut before = fixture.map(stamps).transpose()?.unwrap_or_default();
+        for stamp in before.values_mut() {
+            // A copy is always younger than its fixture, so contents decide.
+            stamp.modified = None;
+        }
+        let (home, tmp) = (dir.to_owned(), dir.to_owned());
+        Ok(Workspace { home, dir: dir.to_owned(), tmp, fixture: fixture.map(Path::to_owned), before })
+    }
+
     /// What the trial left, each file with what became of it; texts of changed files as far as they are small.
     ///
     /// # Errors
