@@ -366,3 +366,26 @@ async fn secrets_are_not_kept_and_content_can_be_left_out() {
         assert_eq!(kept.contains("keep quiet"), content == Content::Redacted);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_clients_are_served_many_calls_on_one_connection() {
+    let fake = Fake::start(vec![Act::json(ANSWER)]).await;
+    let wired = Wired::start(&fake).await;
+    let stream = tokio::net::TcpStream::connect(wired.proxy.address()).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, http_body_util::Full<bytes::Bytes>>(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    let url = format!("http://{}{CHAT}", wired.proxy.address());
+    let calls = (0..10).map(|at| {
+        let request =
+            hyper::Request::post(&url).body(http_body_util::Full::from(chat(&[&format!("hi {at}")]))).unwrap();
+        let mut sender = sender.clone();
+        async move { sender.send_request(request).await.unwrap().status() }
+    });
+    let statuses = futures_util::future::join_all(calls).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(wired.ended(10).await.len(), 10);
+    assert!(fake.seen().iter().all(|seen| seen.header("host") == Some(fake.address.to_string().as_str())));
+}

@@ -11,6 +11,7 @@ mod fetch;
 mod forward;
 mod frames;
 pub mod ids;
+mod lately;
 mod mock;
 pub mod post;
 mod proxy;

@@ -137,15 +137,19 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
         }
     };
     let duration = Duration::from_micros(clock::micros_since(begun));
-    let outcome = match (exit.code, exit.signal) {
-        (Some(0), _) => TraceOutcome::Ok,
-        (_, Some(_)) => TraceOutcome::Killed,
-        _ => TraceOutcome::Failed,
-    };
+    let outcome = outcome_of(&exit);
     let ended = TraceEnded { outcome, exit_code: exit.code, signal: exit.signal, reason: None, lost_calls: 0 };
     let totals = proxy.finish(trace, ended, GRACE).await;
     let outcome = if totals.pulled.is_some() && totals.refused > 0 { TraceOutcome::Braked } else { outcome };
     Ok(Recorded { trace, agent: agent.name(), exit, outcome, duration, totals })
+}
+
+fn outcome_of(exit: &Exit) -> TraceOutcome {
+    match (exit.code, exit.signal) {
+        (Some(0), _) => TraceOutcome::Ok,
+        (_, Some(_)) => TraceOutcome::Killed,
+        _ => TraceOutcome::Failed,
+    }
 }
 
 fn with_arguments(command: &[String], agent_at: usize, arguments: &[String]) -> Vec<String> {

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use super::brake::{self, Held};
 use super::conversation::{Conversations, Placed};
 use super::forward;
+use super::lately::Lately;
 use super::proxy::Totals;
 use super::queue::{Ended, Message, Queue, Started, add};
 use super::reading::{self, Read};
@@ -44,6 +45,7 @@ pub(super) fn run<S: Sink>(messages: &Receiver<Message>, queue: Arc<Queue>, sett
         open: HashMap::new(),
         early: HashMap::new(),
         conversations: Conversations::default(),
+        lately: Lately::default(),
         used: 0,
     };
     while let Ok(message) = messages.recv() {
@@ -95,6 +97,7 @@ struct Recorder<S> {
     open: HashMap<CallId, Open>,
     early: HashMap<CallId, Box<Ended>>,
     conversations: Conversations,
+    lately: Lately,
     used: u64,
 }
 
@@ -219,7 +222,13 @@ impl<S: Sink> Recorder<S> {
         let redactor = self.settings.redactor.clone();
         let (headers, in_headers) = redactor.headers(&headers);
         let (target, in_target) = redactor.target(&started.target);
-        let (body, _, in_body) = redactor.keep(content, plain.clone(), &[]);
+        let (body, in_body) = match content {
+            Content::Redacted => self.lately.redact(&redactor, trace, plain.clone()),
+            content => {
+                let (body, _, count) = redactor.keep(content, plain.clone(), &[]);
+                (body, count)
+            }
+        };
         let redactions = in_headers + in_target + in_body;
         add(&self.queue.counts.redactions, u64::from(redactions));
         let call = CallStarted {
