@@ -5,9 +5,10 @@
 #   make test     all tests
 #   make ci       what CI runs: fmt, clippy, docs, cargo-deny, make test
 #   make bench    the criterion benches (BENCH=log for one)
+#   make pictures the pictures in README.md
 #   make install  put the binary and its DuckDB library under PREFIX (default ~/.local)
 
-.PHONY: demo build test ci fmt lint docs deny bench install env clean-demo
+.PHONY: demo build test ci fmt lint docs deny bench install env pictures clean-demo
 
 # The prebuilt library when it can be had, DuckDB from source otherwise. Asked once per make.
 DUCKDB := $(shell scripts/get-duckdb.sh)
@@ -65,6 +66,12 @@ endif
 # eval "$(make env)" makes plain cargo (and the aliases in .cargo/config.toml) use the prebuilt library.
 env:
 	@echo "export DUCKDB_LIB_DIR=$(DUCKDB)"
+
+# The pictures in README.md, made from what the commands really print.
+pictures: build
+	@mkdir -p docs/pictures
+	$(HOLDBACK) --store $(TARGET)/picture-store demo --color always 2>/dev/null | scripts/terminal-svg.py "make demo" > docs/pictures/demo.svg
+	@rm -rf $(TARGET)/picture-store
 
 clean-demo:
 	rm -rf .holdback

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Exit, Global, Misuse, out};
 use crate::capture::clock;
-use crate::store::log::{LogError, Reader};
+use crate::store::log::{ImportError, LogError, Reader};
 use crate::trace::TraceId;
 
 #[derive(Debug, Args)]
@@ -67,12 +67,17 @@ pub fn import(global: &Global, args: &Import) -> anyhow::Result<Exit> {
     let mut read = Vec::new();
     let mut failed = 0;
     for path in &args.files {
-        let done = File::open(path).map_err(anyhow::Error::from).and_then(|file| Ok(store.import(file, None)?));
         let file = path.display().to_string();
+        let done = match File::open(path).map(|bytes| store.import(bytes, None)) {
+            Ok(Ok(trace)) => Ok((trace, true)),
+            Ok(Err(ImportError::Present(trace))) => Ok((trace, false)),
+            Ok(Err(error)) => Err(anyhow::Error::from(error)),
+            Err(error) => Err(error.into()),
+        };
         match done {
-            Ok(trace) => {
-                eprintln!("{file}: trace {trace}");
-                read.push(json!({"file": file, "trace": trace}));
+            Ok((trace, added)) => {
+                eprintln!("{file}: trace {trace}{}", if added { "" } else { " was here already" });
+                read.push(json!({"file": file, "trace": trace, "added": added}));
             }
             Err(error) => {
                 failed += 1;

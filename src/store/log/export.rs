@@ -144,6 +144,9 @@ fn put(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
 /// Why a file could not be brought in.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// It is here: nothing was added.
+    #[error("trace {0} is in this store already")]
+    Present(TraceId),
     /// The file is not one of ours, or damaged.
     #[error("line {line}: {what}")]
     Bad { line: usize, what: String },
@@ -215,9 +218,7 @@ impl Store {
         let file = TraceFile::open(file)?;
         let trace = as_trace.unwrap_or(file.trace);
         if self.reader().map_err(keep)?.trace(trace).is_ok() {
-            let what =
-                format!("trace {trace} is in this store already: remove it first, or bring it in under another id");
-            return Err(keep(LogError::Refused(what)));
+            return Err(ImportError::Present(trace));
         }
         let mut writer = self.writer().map_err(keep)?;
         file.pour(trace, &mut writer)?;
