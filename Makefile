@@ -70,7 +70,8 @@ env:
 # The pictures in README.md, made from what the commands really print.
 pictures: build
 	@mkdir -p docs/pictures
-	$(HOLDBACK) --store $(TARGET)/picture-store demo --color always 2>/dev/null | scripts/terminal-svg.py "make demo" > docs/pictures/demo.svg
+	$(HOLDBACK) --store $(TARGET)/picture-store demo --color always 2>/dev/null \
+	  | sed 's|$(abspath $(HOLDBACK))|holdback|; s|in *.*/.tmp[A-Za-z0-9]*|in       a folder of its own|' | scripts/terminal-svg.py "make demo" > docs/pictures/demo.svg
 	@rm -rf $(TARGET)/picture-store
 
 clean-demo:
