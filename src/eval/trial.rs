@@ -318,7 +318,12 @@ pub(super) async fn make(shared: Arc<Shared>, slot: Slot, retries: u32, interrup
     let answers = seen.answers.clone();
     let mut evidence = gather(&shared, &slot, ended, seen, &vars, workspace.as_ref(), duration_us).await;
     blame(&mut evidence, trouble.as_ref());
-    let grades = grades(&shared, &slot, trace.unwrap_or(TraceId(0)), &vars, &mut evidence, workspace.as_ref()).await;
+    let mut grades =
+        grades(&shared, &slot, trace.unwrap_or(TraceId(0)), &vars, &mut evidence, workspace.as_ref()).await;
+    // Reasons quote what the loop wrote, and they go to disk with the trial.
+    for reason in grades.iter_mut().flat_map(|record| &mut record.reasons) {
+        *reason = shared.redactor.text(reason).0.into_owned();
+    }
     if let Some(workspace) = workspace
         && !shared.keep_workspaces
     {
