@@ -318,12 +318,7 @@ pub(super) async fn make(shared: Arc<Shared>, slot: Slot, retries: u32, interrup
     let answers = seen.answers.clone();
     let mut evidence = gather(&shared, &slot, ended, seen, &vars, workspace.as_ref(), duration_us).await;
     blame(&mut evidence, trouble.as_ref());
-    let mut grades =
-        grades(&shared, &slot, trace.unwrap_or(TraceId(0)), &vars, &mut evidence, workspace.as_ref()).await;
-    // Reasons quote what the loop wrote, and they go to disk with the trial.
-    for reason in grades.iter_mut().flat_map(|record| &mut record.reasons) {
-        *reason = shared.redactor.text(reason).0.into_owned();
-    }
+    let grades = grades(&shared, &slot, trace.unwrap_or(TraceId(0)), &vars, &mut evidence, workspace.as_ref()).await;
     if let Some(workspace) = workspace
         && !shared.keep_workspaces
     {
@@ -530,7 +525,12 @@ async fn grades(
         };
         needs::fulfil(&graders, evidence, &source).await;
     }
-    grade_all(graders, evidence).await
+    let mut grades = grade_all(graders, evidence).await;
+    // Reasons quote what the loop wrote, and they go to disk with the trial.
+    for reason in grades.iter_mut().flat_map(|record| &mut record.reasons) {
+        *reason = shared.redactor.text(reason).0.into_owned();
+    }
+    grades
 }
 
 /// Grades apart from the async threads; graders that take too long are broken.
