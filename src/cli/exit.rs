@@ -15,6 +15,8 @@ pub enum Exit {
     Undecided,
     /// Infrastructure broke, or the run is not valid.
     Infrastructure,
+    /// Nothing can be said of this commit: `git bisect run` goes on to another.
+    Skip,
     /// A recorded command's own exit code, passed on untouched.
     Child(u8),
 }
@@ -28,6 +30,7 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Undecided => 3,
             Exit::Infrastructure => 4,
+            Exit::Skip => 125,
             Exit::Child(code) => code,
         }
     }

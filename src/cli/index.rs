@@ -74,7 +74,7 @@ fn with_caller<T>(purpose: &str, work: impl FnOnce(&mut Caller<'_>) -> Result<T,
 }
 
 /// What a person wrote wrong exits with 2; what failed on its own with 4.
-fn misuse_or_not(error: Error) -> anyhow::Error {
+pub fn misuse_or_not(error: Error) -> anyhow::Error {
     match error {
         Error::Sql(_) | Error::NoRun { .. } | Error::ManyRuns { .. } => Misuse(error.to_string()).into(),
         other => other.into(),

@@ -1,11 +1,16 @@
 //! The door: one file per subcommand. Flags are read here, stdout is written here, exit codes are decided here.
 
+mod arms;
+mod baseline;
+mod compare;
 mod demo;
 mod doctor;
 mod exit;
+mod gate;
 mod help;
 mod index;
 mod out;
+mod plan;
 mod proxy;
 mod record;
 mod recording;
@@ -125,6 +130,14 @@ enum Command {
     Attach(record::Attach),
     /// List, show, export and remove traces
     Traces(traces::Traces),
+    /// Decide whether a candidate is as reliable as a baseline; the exit code is the verdict
+    Gate(gate::Gate),
+    /// Keep a run's results as a small file that belongs in git
+    Baseline(baseline::Baseline),
+    /// Put runs side by side: tasks, graders, models, cost and time
+    Compare(compare::Compare),
+    /// How many tasks and trials a question needs
+    Plan(plan::PlanArgs),
     /// Bring the DuckDB index up to date, or make it anew
     Index(index::IndexArgs),
     /// Ask the index in SQL
@@ -149,6 +162,10 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Proxy(args) => proxy::run(global, &args),
         Command::Attach(args) => record::attach(&args),
         Command::Traces(args) => traces::run(global, args),
+        Command::Gate(args) => gate::run(global, &args),
+        Command::Baseline(args) => baseline::run(global, args),
+        Command::Compare(args) => compare::run(global, &args),
+        Command::Plan(args) => plan::run(global, &args),
         Command::Index(args) => index::run(global, &args),
         Command::Sql(args) => index::sql(global, &args),
         Command::Doctor(args) => doctor::run(global, &args),
@@ -189,5 +206,6 @@ fn complain(error: &anyhow::Error) -> Exit {
         }
     }
     let _ = std::io::stderr().write_all(out::printable(&text).as_bytes());
-    if error.is::<Misuse>() { Exit::Usage } else { Exit::Infrastructure }
+    // A gate that refuses was asked the wrong question.
+    if error.is::<Misuse>() || error.is::<crate::gate::GateError>() { Exit::Usage } else { Exit::Infrastructure }
 }

@@ -1,5 +1,6 @@
-//! A comparison of runs as Markdown and as one HTML page that needs nothing else.
+//! A comparison of runs as text, as Markdown, and as one HTML page that needs nothing else.
 
+use super::calm;
 use crate::gate::{Comparison, Moved, Pair, Standing, TaskMove, p_value};
 use crate::stats::Counts;
 
@@ -35,6 +36,32 @@ pub fn markdown(comparison: &Comparison) -> String {
             for row in table.rows {
                 let cells: Vec<String> = row.iter().map(|c| escape(c)).collect();
                 out.push_str(&format!("| {} |\n", cells.join(" | ")));
+            }
+        }
+    }
+    out
+}
+
+/// Plain text, with columns in line.
+pub fn text(comparison: &Comparison) -> String {
+    let mut out = String::new();
+    for section in sections(comparison) {
+        let gap = if out.is_empty() { "" } else { "\n" };
+        out.push_str(&format!("{gap}{}\n", calm(&section.title)));
+        section.notes.iter().for_each(|n| out.push_str(&format!("  {}\n", calm(n))));
+        for table in section.tables {
+            out.push_str(&format!("\n  {}\n", calm(&table.title)));
+            if table.rows.is_empty() {
+                out.push_str(&format!("    {}\n", table.none));
+                continue;
+            }
+            let head = table.columns.iter().map(|c| (*c).to_owned()).collect();
+            let rows: Vec<Vec<String>> = std::iter::once(head).chain(table.rows).collect();
+            let width = |i: usize| rows.iter().map(|r| calm(&r[i]).chars().count()).max().unwrap_or(0);
+            let widths: Vec<usize> = (0..table.columns.len()).map(width).collect();
+            for row in &rows {
+                let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", calm(cell)));
+                out.push_str(&format!("    {}\n", cells.collect::<Vec<_>>().join("  ").trim_end()));
             }
         }
     }
@@ -183,5 +210,17 @@ mod tests {
         assert!(page.contains("&lt;broken&gt;") && !page.contains("<broken>"));
         assert!(md.contains("&lt;broken&gt;") && !md.contains("<broken>"));
         insta::assert_snapshot!(md);
+    }
+
+    #[test]
+    fn text_keeps_its_columns_and_its_lines() {
+        let mut comparison = sample();
+        comparison.others[0].tasks[0].task = "a\nb\u{1b}[2J".to_owned();
+        let text = text(&comparison);
+        assert!(text.contains("a b [2J") && !text.contains('\u{1b}'), "{text}");
+        let table: Vec<&str> = text.lines().skip_while(|l| !l.contains("beyond noise")).skip(1).take(2).collect();
+        let column = |line: &str| line.chars().count() - line.trim_start().chars().count();
+        assert!(table[0].starts_with("    Task") && table.iter().all(|l| column(l) == 4), "{text}");
+        assert_eq!(table[0].find("First"), table[1].find("8/8"), "{text}");
     }
 }

@@ -66,3 +66,8 @@ fn fine_print(suite: &SuiteReport) -> Option<String> {
         &suite.policy_hash[..12.min(suite.policy_hash.len())]
     ))
 }
+
+/// Names come from suites and models: no line ends and no terminal obeys because of one.
+fn calm(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

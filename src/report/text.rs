@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::calm;
 use crate::gate::{GateReport, SuiteReport, Verdict, p_value, percent, points, size, task_in_words};
 
 /// The whole report.
@@ -69,11 +70,6 @@ pub fn suite(suite: &SuiteReport) -> String {
         line(format!("  {small}"));
     }
     out
-}
-
-/// Names come from suites and models: no line ends and no terminal obeys because of one.
-fn calm(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn in_short(scenario: crate::gate::Scenario) -> String {
