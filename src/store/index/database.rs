@@ -134,11 +134,12 @@ pub(super) fn open_to_read(path: &Path, also: Option<&Path>) -> Result<Connectio
     }
 }
 
-/// Also sees to it that the file is as long as it should be: DuckDB notices only when it comes to what is missing.
+/// Also sees to it that the file is as long as it should be: DuckDB notices only when it comes to what is missing. Free blocks at
+/// the end don't count: it cuts them off after it has written down how many blocks there are.
 fn schema_version(connection: &Connection, path: &Path) -> Result<i64, Unusable> {
     let (version, bytes): (i64, u64) = connection
         .query_row(
-            "SELECT schema_version, (SELECT block_size * total_blocks FROM pragma_database_size() WHERE database_name = ?)::UBIGINT
+            "SELECT schema_version, (SELECT block_size * used_blocks FROM pragma_database_size() WHERE database_name = ?)::UBIGINT
              FROM index_state",
             [CATALOG],
             |row| Ok((row.get(0)?, row.get(1)?)),
