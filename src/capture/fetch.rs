@@ -1,15 +1,15 @@
-//! Requests of holdback's own to services that are no models: graders that are called back, targets behind HTTP. Not recorded.
+//! Requests of holdback's own to services that it does not record: graders that are called back, targets behind HTTP, the
+//! demo's agent. Nothing is followed or tried again.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::{Method, Request, Uri, header};
+use bytes::{Bytes, BytesMut};
+use hyper::header::{HeaderName, HeaderValue};
+use reqwest::{Client, Method, redirect};
 
-use super::client::{self, Pool};
 use super::forward::decoded;
 use super::proxy::{AskError, Told};
-use super::tee::{Up, chain};
+use super::tee::chain;
 use crate::trace::Headers;
 
 /// The most that is read of an answer.
@@ -17,16 +17,19 @@ const MOST: usize = 16 << 20;
 
 /// Makes requests over connections it keeps.
 #[derive(Clone)]
-pub struct Fetcher(Pool);
+pub struct Fetcher(Result<Client, String>);
 
 impl Default for Fetcher {
     fn default() -> Self {
-        Fetcher(client::pool(true))
+        // An error says that a provider of cryptography is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().redirect(redirect::Policy::none()).build();
+        Fetcher(client.map_err(|error| chain(&error)))
     }
 }
 
 impl Fetcher {
-    /// Makes one request and reads the whole answer.
+    /// Makes one request and reads the whole answer, unpacked where it came packed.
     ///
     /// # Errors
     /// When the address is none, nobody answers in time, or the answer breaks off or is too long.
@@ -39,27 +42,28 @@ impl Fetcher {
         limit: Duration,
     ) -> Result<Told, AskError> {
         let bad = |reason: String| AskError::Request { target: url.to_owned(), reason };
-        let uri: Uri = url.parse().map_err(|_| bad("it is not an address".to_owned()))?;
-        let host = uri.authority().ok_or_else(|| bad("it has no host".to_owned()))?.as_str().to_owned();
+        let client = self.0.as_ref().map_err(|reason| bad(reason.clone()))?;
         let method: Method = method.parse().map_err(|_| bad(format!("{method:?} is no method")))?;
-        let mut request = Request::builder().method(method).uri(uri).header(header::HOST, host);
+        let mut request = client.request(method, url).body(body).timeout(limit);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(Up::Whole(Some(body))).map_err(|error| bad(error.to_string()))?;
-        let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| bad(chain(&error)))?;
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, MOST).collect().await.map_err(|error| AskError::Broken(error.to_string()))?;
-            let name_and_value = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
-                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-            };
-            let headers = parts.headers.iter().map(name_and_value).collect();
-            Ok(Told { status: parts.status.as_u16(), headers, body: decoded(&parts.headers, &body.to_bytes()) })
+        let silent = |error: &reqwest::Error| match error.is_timeout() {
+            true => format!("no answer within {} s", limit.as_secs_f64()),
+            false => chain(error),
         };
-        match tokio::time::timeout(limit, exchange).await {
-            Ok(told) => told,
-            Err(_) => Err(bad(format!("no answer within {} s", limit.as_secs_f64()))),
+        let mut response = request.send().await.map_err(|error| bad(silent(&error)))?;
+        let mut body = BytesMut::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| AskError::Broken(silent(&error)))? {
+            if body.len() + piece.len() > MOST {
+                return Err(AskError::Broken(format!("the answer is longer than {MOST} bytes")));
+            }
+            body.extend_from_slice(&piece);
         }
+        let name_and_value = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let headers = response.headers().iter().map(name_and_value).collect();
+        Ok(Told { status: response.status().as_u16(), headers, body: decoded(response.headers(), &body.freeze()) })
     }
 }

@@ -13,7 +13,6 @@ mod frames;
 pub mod ids;
 mod lately;
 mod mock;
-pub mod post;
 mod proxy;
 mod queue;
 mod reading;

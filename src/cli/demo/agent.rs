@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::capture::post;
+use crate::capture::Fetcher;
 use crate::cli::{Exit, Misuse, out};
 use crate::provider;
 use crate::trace::{Response, ToolCall, Wire};
@@ -17,6 +18,9 @@ use crate::trace::{Response, ToolCall, Wire};
 /// The standing orders of the agent.
 const ORDERS: &str = "You are the support agent of a small shop. Look orders up before you act on them, refund only what was \
                       paid, and tell the customer what you did.";
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: OPENAI_BASE_URL=http://127.0.0.1:4141/v1 holdback demo agent 'Refund order A-17'")]
@@ -44,10 +48,11 @@ pub fn run(args: &Agent) -> anyhow::Result<Exit> {
 }
 
 async fn converse(args: &Agent, url: &str) -> anyhow::Result<Exit> {
+    let fetcher = Fetcher::default();
     let mut messages =
         vec![json!({"role": "system", "content": ORDERS}), json!({"role": "user", "content": args.prompt})];
     for _ in 0..args.max_turns {
-        let answer = ask(url, &args.model, &messages).await?;
+        let answer = ask(&fetcher, url, &args.model, &messages).await?;
         let Some(message) = &answer.message else { bail!("the model gave no answer") };
         let calls: Vec<&ToolCall> = message.tool_calls().collect();
         if calls.is_empty() {
@@ -65,7 +70,7 @@ async fn converse(args: &Agent, url: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Regression)
 }
 
-async fn ask(url: &str, model: &str, messages: &[Value]) -> anyhow::Result<Response> {
+async fn ask(fetcher: &Fetcher, url: &str, model: &str, messages: &[Value]) -> anyhow::Result<Response> {
     let request = json!({
         "model": model,
         "messages": messages,
@@ -75,10 +80,11 @@ async fn ask(url: &str, model: &str, messages: &[Value]) -> anyhow::Result<Respo
     });
     let key = "Bearer demo-key-of-no-use".to_owned();
     let headers = vec![("content-type".to_owned(), "application/json".to_owned()), ("authorization".to_owned(), key)];
-    let (status, headers, body) = post::post(url, &headers, Bytes::from(serde_json::to_vec(&request)?)).await?;
-    let answer = provider::response(Wire::OpenaiChat, status, &headers, &body);
+    let body = Bytes::from(serde_json::to_vec(&request)?);
+    let told = fetcher.fetch("POST", url, &headers, body, PATIENCE).await?;
+    let answer = provider::response(Wire::OpenaiChat, told.status, &told.headers, &told.body);
     if let Some(error) = &answer.error {
-        bail!("the model answered {status}: {}", error.message);
+        bail!("the model answered {}: {}", told.status, error.message);
     }
     Ok(answer)
 }
