@@ -23,6 +23,7 @@ mod serve;
 mod tee;
 mod upstream;
 mod websocket;
+mod workspace;
 
 pub use adapter::{AdapterError, Pointed, attach};
 pub use brake::{Brakes, Pulled};

@@ -215,6 +215,11 @@ impl Proxy {
         self.shared.queue.send(Message::Noted(Belongs::Trace(trace, None), Box::new(note), clock::now()));
     }
 
+    /// Keeps things of one trace from anywhere.
+    pub(super) fn notes(&self, trace: TraceId) -> Notes {
+        Notes { queue: self.shared.queue.clone(), trace }
+    }
+
     /// Ends a trace and says what came of it, once all of it has been recorded. `lost_calls` is filled in here.
     pub async fn end(&self, trace: TraceId, ended: TraceEnded) -> Totals {
         self.shared.traces.write().unwrap_or_else(PoisonError::into_inner).remove(&trace);
@@ -286,6 +291,19 @@ impl Drop for Proxy {
             server.abort();
         }
         self.shared.queue.send(Message::Stop);
+    }
+}
+
+/// Takes what is not a call into one trace, from any thread.
+#[derive(Clone)]
+pub(super) struct Notes {
+    queue: Arc<Queue>,
+    trace: TraceId,
+}
+
+impl Notes {
+    pub(super) fn send(&self, note: Note) {
+        self.queue.send(Message::Noted(Belongs::Trace(self.trace, None), Box::new(note), clock::now()));
     }
 }
 

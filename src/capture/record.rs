@@ -13,6 +13,7 @@ use super::brake::Brakes;
 use super::child::{self, ChildError, Env, Exit, Input, Killer, Output, Spec};
 use super::proxy::{Begin, Proxy, ProxyConfig, ProxyError, Totals};
 use super::upstream::Upstream;
+use super::workspace::{self, Snapshots, Watch};
 use super::{clock, ids};
 use crate::trace::{Sink, Source, TraceEnded, TraceId, TraceOutcome, TraceStarted};
 
@@ -47,6 +48,10 @@ pub struct Record {
     pub environment: Vec<(String, String)>,
     pub brakes: Brakes,
     pub proxy: ProxyConfig,
+    /// Whether to note which files each call changed, where the command runs in a git work tree.
+    pub workspace: bool,
+    /// A folder that is none of the work, wherever it is: the store.
+    pub leave_out: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -98,6 +103,8 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
         config.upstreams.set(&name, Upstream::Live(live));
     }
     let content = config.content;
+    let redactor = config.redactor.clone();
+    let (sink, line) = workspace::watch(sink, record.workspace);
     let proxy = Proxy::start(config, listener, sink)?;
     let (git_commit, git_dirty) = git_state(record.cwd.clone()).await;
     let started = TraceStarted {
@@ -113,10 +120,42 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
         parent: None,
     };
     proxy.begin(trace, Begin { started, brakes: record.brakes, ..Begin::default() });
+    let snapshots = match line {
+        Some(line) => {
+            let (cwd, scratch) = (record.cwd.clone(), scratch.path().to_owned());
+            let watch =
+                Watch { cwd, scratch, leave_out: record.leave_out, content, redactor, notes: proxy.notes(trace) };
+            Some(Snapshots::begin(line, watch).await)
+        }
+        None => None,
+    };
     let begun = clock::tick();
-    let spec = Spec {
+    let spec = spec(command, record.cwd, variables);
+    let exit = match run(&spec).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            proxy.finish(trace, never_ran(&error), GRACE).await;
+            return Err(error);
+        }
+    };
+    let duration = Duration::from_micros(clock::micros_since(begun));
+    if let Some(snapshots) = snapshots {
+        // Its last calls first, so that what they changed is said to be theirs.
+        proxy.flush().await;
+        snapshots.finish().await;
+    }
+    let outcome = outcome_of(&exit);
+    let ended = TraceEnded { outcome, exit_code: exit.code, signal: exit.signal, reason: None, lost_calls: 0 };
+    let totals = proxy.finish(trace, ended, GRACE).await;
+    let outcome = if totals.pulled.is_some() && totals.refused > 0 { TraceOutcome::Braked } else { outcome };
+    Ok(Recorded { trace, agent: agent.name(), exit, outcome, duration, totals })
+}
+
+/// A child with our own terminal.
+fn spec(command: Vec<String>, cwd: PathBuf, variables: Vec<(String, String)>) -> Spec {
+    Spec {
         command,
-        cwd: Some(record.cwd),
+        cwd: Some(cwd),
         env: Env::Inherit {
             set: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             remove: Vec::new(),
@@ -125,23 +164,12 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
         stdout: Output::Inherit,
         stderr: Output::Inherit,
         group: false,
-    };
-    let exit = match run(&spec).await {
-        Ok(exit) => exit,
-        Err(error) => {
-            let reason = Some(error.to_string());
-            let ended =
-                TraceEnded { outcome: TraceOutcome::Failed, exit_code: None, signal: None, reason, lost_calls: 0 };
-            proxy.finish(trace, ended, GRACE).await;
-            return Err(error);
-        }
-    };
-    let duration = Duration::from_micros(clock::micros_since(begun));
-    let outcome = outcome_of(&exit);
-    let ended = TraceEnded { outcome, exit_code: exit.code, signal: exit.signal, reason: None, lost_calls: 0 };
-    let totals = proxy.finish(trace, ended, GRACE).await;
-    let outcome = if totals.pulled.is_some() && totals.refused > 0 { TraceOutcome::Braked } else { outcome };
-    Ok(Recorded { trace, agent: agent.name(), exit, outcome, duration, totals })
+    }
+}
+
+fn never_ran(error: &RecordError) -> TraceEnded {
+    let reason = Some(error.to_string());
+    TraceEnded { outcome: TraceOutcome::Failed, exit_code: None, signal: None, reason, lost_calls: 0 }
 }
 
 fn outcome_of(exit: &Exit) -> TraceOutcome {

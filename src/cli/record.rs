@@ -29,6 +29,9 @@ pub struct Record {
     limits: Limits,
     #[command(flatten)]
     recording: Recording,
+    /// Don't note which files each call changed (it is done in git work trees, with git's own objects)
+    #[arg(long)]
+    no_workspace: bool,
     /// Print nothing of our own
     #[arg(short, long)]
     quiet: bool,
@@ -41,7 +44,13 @@ pub struct Record {
 pub fn run(global: &Global, args: Record) -> anyhow::Result<Exit> {
     let tags = args.tag.iter().map(|tag| parse_tag(tag)).collect::<anyhow::Result<Vec<_>>>()?;
     let store = global.store()?;
-    let job = Job { name: args.name, tags, command: args.command, cwd: std::env::current_dir()? };
+    let job = Job {
+        name: args.name,
+        tags,
+        command: args.command,
+        cwd: std::env::current_dir()?,
+        workspace: !args.no_workspace,
+    };
     let recorded = record(&store, &args.recording, args.limits, job)?;
     if !args.quiet {
         eprintln!("{}", summary(&recorded, global.paint()));
@@ -63,6 +72,8 @@ pub struct Job {
     pub tags: Vec<(String, String)>,
     pub command: Vec<String>,
     pub cwd: std::path::PathBuf,
+    /// Whether to note which files each call changed.
+    pub workspace: bool,
 }
 
 /// Records a command into a store.
@@ -82,6 +93,8 @@ pub fn record(store: &Store, recording: &Recording, limits: Limits, job: Job) ->
         environment,
         brakes: settings.brakes,
         proxy: settings.proxy,
+        workspace: job.workspace,
+        leave_out: Some(store.dir().to_owned()),
     };
     Ok(runtime.block_on(record::record(record, writer))?)
 }

@@ -95,6 +95,7 @@ impl Tour<'_> {
             tags: vec![("demo".to_owned(), "yes".to_owned())],
             command: agent_command(prompt)?,
             cwd: shop.path().to_path_buf(),
+            workspace: false,
         };
         let recorded = record::record(&self.global.store()?, &Recording::default(), Limits::default(), job)?;
         out::text(format!("{}\n", record::summary(&recorded, self.paint)))
