@@ -16,6 +16,8 @@ use crate::stats::{Bound, Estimand, Estimate};
 use crate::trial::Outcome;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdback baseline save last baselines/checkout.json\n  \
+                  holdback baseline diff baselines/checkout.json last")]
 pub struct Baseline {
     #[command(subcommand)]
     command: BaselineCommand,
@@ -42,6 +44,7 @@ struct Save {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: holdback baseline show baselines/checkout.json")]
 struct Show {
     /// A baseline file or a run
     #[arg(value_name = "RUN[:VARIANT]|FILE")]
