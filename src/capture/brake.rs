@@ -47,6 +47,7 @@ pub(super) struct Held {
     /// In hundred-millionths of a dollar, so that sums of many small prices stay exact.
     cost: AtomicU64,
     refused: AtomicU64,
+    lost: AtomicU64,
     pulled: OnceLock<Pulled>,
 }
 
@@ -62,6 +63,7 @@ impl Held {
             tokens: AtomicU64::new(0),
             cost: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             pulled: OnceLock::new(),
         }
     }
@@ -122,6 +124,15 @@ impl Held {
 
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// A call could not be handed to the recorder at all.
+    pub(super) fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     fn check_clock(&self) {

@@ -253,10 +253,12 @@ impl Proxy {
         forward::ask(&self.shared, self.address, ask).await
     }
 
-    /// Stops taking connections, gives those open up to `grace` to finish, and returns when all is recorded.
-    pub async fn stop(mut self, grace: Duration) {
+    /// Stops taking connections, gives those open up to `grace` to finish, and returns when all is recorded: the number of
+    /// calls that were made and could not be.
+    pub async fn stop(mut self, grace: Duration) -> u64 {
         self.close(grace).await;
         self.stop_recorder().await;
+        self.counts().lost_calls.load(Ordering::Relaxed)
     }
 
     /// Stops, and ends a trace with everything that was still under way in it.

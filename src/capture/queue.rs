@@ -198,6 +198,9 @@ impl Call {
     fn lose(&self) {
         if self.start.swap(LOST, Ordering::AcqRel) != LOST {
             add(&self.queue.counts.lost_calls, 1);
+            if let Some(held) = &self.held {
+                held.lose();
+            }
         }
     }
 }

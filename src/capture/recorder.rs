@@ -18,8 +18,8 @@ use crate::provider;
 use crate::redact::Redactor;
 use crate::signal::{Limits, Step, Stuck};
 use crate::trace::{
-    CallEnd, CallEnded, CallId, CallStarted, Content, Headers, Note, Request, Sink, Source, Timestamp, TraceEnded,
-    TraceEvent, TraceId, TraceOutcome, TraceStarted, Usage, What, Wire,
+    CallEnd, CallEnded, CallId, CallStarted, Content, Headers, Note, ProviderError, Request, Sink, Source, Timestamp,
+    TraceEnded, TraceEvent, TraceId, TraceOutcome, TraceStarted, Usage, What, Wire,
 };
 
 /// Traces remembered at once; the one unused for longest is forgotten first. What it said is in the store.
@@ -290,9 +290,11 @@ impl<S: Sink> Recorder<S> {
         let (body, chunks, in_body) = redactor.keep(content, read.body, &read.chunks);
         add(&self.queue.counts.redactions, u64::from(in_headers + in_body));
         let mut summary = read.summary;
-        if content != Content::Full {
-            summary.error = summary.error.map(|error| redactor.text(&error).0.into_owned());
-        }
+        summary.error = match content {
+            Content::Full => summary.error,
+            Content::Redacted => summary.error.map(|error| redactor.text(&error).0.into_owned()),
+            Content::None => summary.error.map(|error| wordless(&redactor, read.response.error.as_ref(), error)),
+        };
         let event = CallEnded {
             end: read.end,
             status: read.status,
@@ -353,6 +355,7 @@ impl<S: Sink> Recorder<S> {
         let mut totals = std::mem::take(&mut book.totals);
         totals.agents = book.agents.len() as u64;
         let held = book.held.take();
+        totals.lost_calls += held.as_ref().map_or(0, |held| held.lost());
         if let Some((held, pulled)) = held.as_ref().and_then(|held| Some((held, held.pulled()?))) {
             totals.pulled = Some(pulled.clone());
             let data = serde_json::json!({
@@ -390,6 +393,14 @@ fn watch(book: &mut Book, open: &Open, read: &Read, call: CallId) {
     if let Some(why) = book.stuck.get_or_insert_with(|| Stuck::new(Limits::default())).feed(&step) {
         held.stuck(why);
     }
+}
+
+/// An error without the provider's words, which like to quote what was asked. Our own words on a broken connection stay.
+fn wordless(redactor: &Redactor, told: Option<&ProviderError>, ours: String) -> String {
+    let Some(told) = told else { return ours };
+    let shape = redactor.hollow(told.message.as_bytes());
+    let parts = [told.kind.as_str(), &String::from_utf8_lossy(&shape)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 fn sum(one: Usage, other: Usage) -> Usage {

@@ -57,7 +57,10 @@ pub fn run(global: &Global, args: &ProxyArgs) -> anyhow::Result<Exit> {
             _ = terminate.recv() => {}
         }
         eprintln!("holdback: finishing what is in flight");
-        proxy.stop(GRACE).await;
+        let lost = proxy.stop(GRACE).await;
+        if lost > 0 {
+            eprintln!("holdback: {lost} calls were made and NOT recorded");
+        }
         Ok(Exit::Pass)
     })
 }
