@@ -2,18 +2,24 @@
 
 mod arms;
 mod baseline;
+mod check;
 mod compare;
 mod demo;
 mod doctor;
+mod eval;
 mod exit;
 mod gate;
+mod grade;
 mod help;
 mod index;
+mod init;
 mod out;
 mod plan;
 mod proxy;
 mod record;
 mod recording;
+mod runs;
+mod suite_file;
 mod traces;
 
 use std::io::{IsTerminal, Write};
@@ -128,6 +134,16 @@ enum Command {
     Proxy(proxy::ProxyArgs),
     /// Print the variables that point an agent at a running proxy
     Attach(record::Attach),
+    /// Run a suite: so many trials of each task and model, graded and kept
+    Eval(eval::Eval),
+    /// List runs, show one, put shards together
+    Runs(runs::RunsArgs),
+    /// Grade the trials of a run again, spending nothing on loops
+    Grade(grade::GradeArgs),
+    /// Grade what stands in a workspace now, for a loop in flight
+    Check(check::Check),
+    /// Draft a suite
+    Init(init::Init),
     /// List, show, export and remove traces
     Traces(traces::Traces),
     /// Decide whether a candidate is as reliable as a baseline; the exit code is the verdict
@@ -161,6 +177,11 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Record(args) => record::run(global, args),
         Command::Proxy(args) => proxy::run(global, &args),
         Command::Attach(args) => record::attach(&args),
+        Command::Eval(args) => eval::run(global, &args),
+        Command::Runs(args) => runs::run(global, args),
+        Command::Grade(args) => grade::run(global, &args),
+        Command::Check(args) => check::run(global, &args),
+        Command::Init(args) => init::run(global, &args),
         Command::Traces(args) => traces::run(global, args),
         Command::Gate(args) => gate::run(global, &args),
         Command::Baseline(args) => baseline::run(global, args),

@@ -70,12 +70,17 @@ pub fn plain_table(header: &[&str]) -> Table {
 /// # Errors
 /// As [`text`].
 pub fn print_table(table: &Table) -> anyhow::Result<()> {
+    text(table_text(table))
+}
+
+/// A table as text, without trailing blanks.
+pub fn table_text(table: &Table) -> String {
     let mut lines = String::new();
     for line in table.to_string().lines() {
         lines.push_str(line.strip_prefix(' ').unwrap_or(line).trim_end());
         lines.push('\n');
     }
-    text(lines)
+    lines
 }
 
 /// Writes a file whole or not at all: beside its place first, then moved there. Says how big it became.

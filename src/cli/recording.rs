@@ -155,6 +155,12 @@ impl Recording {
         Ok(Settings { proxy, brakes: limits.or(config.brakes) })
     }
 
+    /// The prices that calls would be counted with.
+    pub fn table(&self) -> anyhow::Result<Table> {
+        let config = self.read_config()?;
+        prices(self.prices.as_deref().or(config.prices.as_deref()))
+    }
+
     fn read_config(&self) -> anyhow::Result<Config> {
         let path = match &self.config {
             Some(path) => path.clone(),

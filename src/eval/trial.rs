@@ -215,6 +215,8 @@ impl Shared {
         }
         set("TMPDIR", text(&workspace.tmp));
         set("PWD", text(&workspace.dir));
+        // A workspace may lie inside somebody's repository, which is none of the loop's business.
+        set("GIT_CEILING_DIRECTORIES", text(&workspace.home));
         let variant = self.variant(slot);
         let provider = variant.model.split('/').next().unwrap_or_default();
         let to = |known: &str| match provider {

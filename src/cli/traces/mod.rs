@@ -1,6 +1,6 @@
 //! `holdback traces`: list, look at, take out and remove what was recorded.
 
-mod conversation;
+pub mod conversation;
 pub mod list;
 pub mod show;
 

@@ -1,0 +1,81 @@
+//! Recorded traces as evidence: what graders compare with, and what suites with target `trace` grade.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::cli::traces::conversation::{self, ShownCall};
+use crate::eval::{Recorded, Traces};
+use crate::grade::Step;
+use crate::store::log::{Kept, Reader, Store};
+use crate::trace::{Part, TraceEnded, TraceId, TraceOutcome};
+use crate::trial::Ending;
+
+/// The traces of a store, as they are when the first one is asked for.
+pub struct InStore {
+    store: Store,
+    reader: Mutex<Option<Reader>>,
+}
+
+impl InStore {
+    pub fn new(store: Store) -> Self {
+        InStore { store, reader: Mutex::new(None) }
+    }
+}
+
+impl Traces for InStore {
+    fn find(&self, word: &str) -> Result<Recorded, String> {
+        let mut known = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = match known.take() {
+            Some(reader) => reader,
+            None => self.store.reader().map_err(|error| error.to_string())?,
+        };
+        let found = reader
+            .resolve(word)
+            .map_err(|error| error.to_string())
+            .and_then(|trace| recorded(&reader, trace).map_err(|error| error.to_string()));
+        *known = Some(reader);
+        found
+    }
+}
+
+/// A trace as evidence.
+pub fn recorded(reader: &Reader, trace: TraceId) -> anyhow::Result<Recorded> {
+    let conversation = conversation::read(reader, trace)?;
+    let opening = conversation.calls.first().map(|call| call.new_messages.clone()).unwrap_or_default();
+    let mut ending = None;
+    for entry in reader.entries(trace)? {
+        if let Kept::TraceEnded(_, ended) = entry.what {
+            ending = Some(self::ending(&ended));
+        }
+    }
+    let steps = conversation.calls.into_iter().map(step).collect();
+    Ok(Recorded { trace: Some(trace), opening, steps, ending })
+}
+
+fn step(call: ShownCall) -> Step {
+    let parts = call.new_messages.into_iter().flat_map(|message| message.parts);
+    let results = parts.filter_map(|part| if let Part::ToolResult(result) = part { Some(result) } else { None });
+    Step {
+        call: Some(call.call),
+        model: call.model,
+        results: results.collect(),
+        said: call.answer.filter(|_| call.error.is_none() && call.status.is_none_or(|status| status < 400)),
+        usage: call.usage,
+        cost_usd: call.cost_usd,
+        latency_us: call.took_us.unwrap_or(0),
+        first_content_us: call.first_content_us,
+        error: call.error,
+        redactions: call.redactions,
+    }
+}
+
+fn ending(ended: &TraceEnded) -> Ending {
+    let reason = || ended.reason.clone().unwrap_or_else(|| ended.outcome.as_str().to_owned());
+    match (ended.outcome, ended.exit_code, ended.signal) {
+        (TraceOutcome::Braked, ..) => Ending::Braked { brake: reason() },
+        (_, Some(code), _) => Ending::Exited { code },
+        (_, None, Some(signal)) => Ending::Signalled { signal },
+        (TraceOutcome::Ok, None, None) => Ending::Exited { code: 0 },
+        // It failed, and nobody said with which code.
+        (_, None, None) => Ending::Exited { code: 1 },
+    }
+}
