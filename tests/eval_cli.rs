@@ -306,3 +306,24 @@ fn a_first_suite_is_drafted_and_runs_as_it_is() {
     let (code, out, err) = here.run(&["eval", "t.yaml"]);
     assert_eq!(code, 0, "{out}\n{err}");
 }
+
+#[test]
+fn the_page_on_suites_knows_every_grader_and_shows_a_suite_that_is_in_order() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/eval.md")).unwrap();
+    for kind in holdback::grade::KINDS {
+        let row = format!("| `{}` | {} | `{}` |", kind.name, kind.about, kind.example);
+        assert!(page.contains(&row), "docs/eval.md should have\n{row}");
+    }
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let here = Here::new();
+    let fixtures = here.dir().join("fixtures/shop");
+    std::fs::create_dir_all(&fixtures).unwrap();
+    std::fs::copy(root.join("suites/fixtures/shop/orders.json"), fixtures.join("orders.json")).unwrap();
+    let script = "refund.script.yaml";
+    std::fs::copy(root.join("suites/fixtures").join(script), here.dir().join("fixtures").join(script)).unwrap();
+    here.write("s.yaml", shown);
+    let (code, out, err) = here.run(&["eval", "s.yaml"]);
+    assert_eq!(code, 0, "{out}\n{err}");
+}
