@@ -72,15 +72,15 @@ const HERE: u8 = 2;
 const THERE: u8 = 3;
 
 impl Plan {
-    /// The plan for a body and the data it needs, given where blocks stand already. `record` is the place that the
-    /// record will have. The third value lists the record's own blocks.
-    pub fn make(
-        body: &[u8],
-        split: &Split,
+    /// The plan for a body and the data it needs, as slices of the body, given where blocks stand already. `record` is
+    /// the place that the record will have. The third value lists the record's own blocks.
+    pub fn make<'a>(
+        body: &'a [u8],
+        split: &'a Split,
         base: Option<u64>,
         record: u64,
         known: impl Fn(&BlockId) -> Option<At>,
-    ) -> (Self, Vec<u8>, Vec<BlockId>) {
+    ) -> (Self, Vec<&'a [u8]>, Vec<BlockId>) {
         let mut plan = Plan { base, ops: Vec::new() };
         let mut data = Vec::new();
         let mut own: HashMap<BlockId, u32> = HashMap::new();
@@ -95,14 +95,14 @@ impl Plan {
             }
             let bytes = &body[split.range(at)];
             let What::Block(block) = &piece.what else {
-                data.extend_from_slice(bytes);
+                data.push(bytes);
                 plan.ops.push(Op::Gap { len: bytes.len() });
                 continue;
             };
             let there = own.get(&block.id).map(|nth| At { record, nth: *nth }).or_else(|| known(&block.id));
             let source = there.map_or(Source::Here { len: block.len }, Source::There);
             if there.is_none() {
-                bare_parts(bytes, &block.cuts).for_each(|part| data.extend_from_slice(part));
+                data.extend(bare_parts(bytes, &block.cuts));
                 own.insert(block.id, own_order.len() as u32);
                 own_order.push(block.id);
             }
@@ -416,6 +416,7 @@ mod tests {
             let new = split(body, earlier);
             let (plan, data, own) =
                 Plan::make(body, &new, base.map(|(at, ..)| at), record, |id| self.seen.get(id).copied());
+            let data = data.concat();
             let (_, places) = new.conversation("");
             let (setup, _) = new.setup(&places);
             let extras = Extras { setup, ..Extras::default() };

@@ -1,6 +1,8 @@
 //! The frame around every record: a marker to find it by, a length, a checksum. A reader that meets damage looks for
 //! the next marker and goes on from there.
 
+use std::io::Cursor;
+
 use bytes::Bytes;
 
 use crate::context::codec::{Take, put_bytes, put_number};
@@ -76,14 +78,16 @@ impl Framer {
         Ok(Framer { packer: zstd::bulk::Compressor::new(LEVEL)?, raw: Vec::new(), out: Vec::new() })
     }
 
-    /// One frame around a record's three parts. `salt` is the segment's: a copy of a frame elsewhere is no frame.
-    /// `None` when it is more than a frame can hold.
-    pub fn frame(&mut self, kind: u8, salt: u32, meta: &[u8], plan: &[u8], data: &[u8]) -> Option<&[u8]> {
+    /// One frame around a record's three parts, the data in as many slices as it comes in. `salt` is the segment's: a
+    /// copy of a frame elsewhere is no frame. `None` when it is more than a frame can hold.
+    pub fn frame(&mut self, kind: u8, salt: u32, meta: &[u8], plan: &[u8], data: &[&[u8]]) -> Option<&[u8]> {
         const KEEP: usize = 4 << 20;
         self.raw.clear();
+        let len = data.iter().map(|part| part.len()).sum::<usize>();
+        self.raw.reserve(meta.len() + plan.len() + 20 + len);
         put_bytes(&mut self.raw, meta);
         put_bytes(&mut self.raw, plan);
-        self.raw.extend_from_slice(data);
+        data.iter().for_each(|part| self.raw.extend_from_slice(part));
         self.out.clear();
         self.out.resize(HEAD, 0);
         let flags = if self.pack() { PACKED } else { 0 };
@@ -111,14 +115,12 @@ impl Framer {
         }
         put_number(&mut self.out, self.raw.len() as u64);
         let start = self.out.len();
-        self.out.resize(start + zstd::zstd_safe::compress_bound(self.raw.len()), 0);
-        match self.packer.compress_to_buffer(&self.raw, &mut self.out[start..]) {
-            Ok(len) if len < self.raw.len() - self.raw.len() / 16 => {
-                self.out.truncate(start + len);
-                true
-            }
-            Ok(_) | Err(_) => false,
-        }
+        // Room that is not filled with zeros first.
+        self.out.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+        let mut behind = Cursor::new(&mut self.out);
+        behind.set_position(start as u64);
+        let packed = self.packer.compress_to_buffer(&self.raw, &mut behind);
+        packed.is_ok_and(|len| len < self.raw.len() - self.raw.len() / 16)
     }
 
     /// Gives back memory that one huge record took.
@@ -201,7 +203,7 @@ mod tests {
         ) {
             let data = b"word ".repeat(repeats);
             let mut framer = Framer::new().unwrap();
-            let frame = framer.frame(3, 7, &meta, b"plan", &data).unwrap().to_vec();
+            let frame = framer.frame(3, 7, &meta, b"plan", &[&data[..3.min(data.len())], &data[3.min(data.len())..]]).unwrap().to_vec();
             let head = Head::parse(&frame).unwrap();
             let payload = Bytes::copy_from_slice(&frame[HEAD..]);
             prop_assert_eq!(head.frame_len(), frame.len() as u64);

@@ -303,7 +303,7 @@ impl Rewriter {
     }
 
     fn write(&mut self, kind: u8, meta: &Meta, json: &[u8], plan: &[u8], data: &[u8]) -> Result<(), LogError> {
-        let frame = self.framer.frame(kind, self.salt, json, plan, data);
+        let frame = self.framer.frame(kind, self.salt, json, plan, &[data]);
         let frame = frame.ok_or_else(|| LogError::Refused("a record of more than 4 GB cannot be kept".to_owned()))?;
         self.out.write_all(frame).doing("writing a segment anew", &self.draft)?;
         self.side.add(self.end, frame.len() as u64, kind, meta);

@@ -139,7 +139,7 @@ impl Writer {
     pub fn record(&mut self, kind: &str, id: &str, at: Timestamp, data: &Value) -> Result<(), LogError> {
         let meta = Meta::Record(RecordMeta { at, kind: kind.to_owned(), id: id.to_owned() });
         let data = serde_json::to_vec(data).expect("a JSON value becomes JSON");
-        self.append(&meta, &[], &data).map(|_| ())
+        self.append(&meta, &[], &[&data]).map(|_| ())
     }
 
     /// Says that a trace is to be forgotten. What is on disk of it goes when segments are rewritten.
@@ -169,14 +169,14 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, meta: &Meta, plan: &[u8], data: &[u8]) -> Result<u64, LogError> {
+    fn append(&mut self, meta: &Meta, plan: &[u8], data: &[&[u8]]) -> Result<u64, LogError> {
         self.segment()?;
         self.write(meta, plan, data)
     }
 
     /// Writes one record to the segment that was begun, and returns where it stands. After an error the segment ends
     /// where it ended before.
-    fn write(&mut self, meta: &Meta, plan: &[u8], data: &[u8]) -> Result<u64, LogError> {
+    fn write(&mut self, meta: &Meta, plan: &[u8], data: &[&[u8]]) -> Result<u64, LogError> {
         let durability = self.durability;
         let segment = self.segment.as_mut().expect("a segment was begun");
         let (kind, json) = meta.write();
@@ -256,7 +256,7 @@ impl Writer {
 
     fn call_ended(&mut self, trace: TraceId, at: Timestamp, call: CallId, ended: &CallEnded) -> Result<(), LogError> {
         let meta = Meta::CallEnded(Box::new(Stamped { trace, at, what: end_meta(call, ended) }));
-        self.append(&meta, &put_chunks(&ended.chunks), &ended.body).map(|_| ())
+        self.append(&meta, &put_chunks(&ended.chunks), &[&ended.body]).map(|_| ())
     }
 }
 
