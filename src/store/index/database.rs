@@ -103,6 +103,7 @@ fn attach(path: &Path) -> Result<Connection, duckdb::Error> {
     connection.execute_batch(&format!(
         "ATTACH '{file}' AS \"{CATALOG}\" (STORAGE_VERSION 'v1.5.0', ROW_GROUP_SIZE {ROW_GROUP});
          USE \"{CATALOG}\";
+         SET temp_directory = '{file}.tmp';
          SET wal_autocheckpoint = '256MB';
          SET preserve_insertion_order = true;"
     ))?;
