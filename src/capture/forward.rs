@@ -294,7 +294,7 @@ fn check_framing(parts: &Parts) -> Result<(), &'static str> {
 fn find_upstream(shared: &Shared, parts: &Parts, route: &Route) -> Result<(Arc<str>, Upstream), String> {
     let configured = || shared.upstreams.names().collect::<Vec<_>>().join(", ");
     if parts.method == Method::CONNECT {
-        return Err("this proxy opens no tunnels: point the client's base URL here, or use --tls-intercept".to_owned());
+        return Err("this proxy opens no tunnels: point the client's base URL here".to_owned());
     }
     let absolute = parts.version < Version::HTTP_2 && parts.uri.authority().is_some();
     let found = match &route.upstream {
