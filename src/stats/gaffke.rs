@@ -1,7 +1,7 @@
 //! Gaffke's bound for the mean of bounded values: no variance estimate, so no interval of zero width, and on 0/1 data exactly
 //! Clopper and Pearson's.
 //!
-//! For values x_1..x_T in [a,b] the lower bound at level 1-alpha is the alpha-quantile of W = w_0 a + Σ w_i x_i with
+//! For values x_1..x_T in `[a,b]` the lower bound at level 1-alpha is the alpha-quantile of W = w_0 a + Σ w_i x_i with
 //! (w_0..w_T) ~ Dirichlet(1,…,1); the upper bound is its mirror image with the pseudo-value b (N. Gaffke 2005; rediscovered by
 //! Learned-Miller and Thomas 2019, arXiv:1905.06208). That it holds for every distribution is conjectured: proved in special
 //! cases, no counterexample known. `betting` has the proven and wider alternative.

@@ -85,7 +85,7 @@ pub struct Rates {
 }
 
 /// Lang and Reiczigel's interval (2014, Preventive Veterinary Medicine 113) as used for LLM judges by Lee et al.
-/// (arXiv:2511.21140), clipped to [0,1].
+/// (arXiv:2511.21140), clipped to `[0,1]`.
 pub fn lang_reiczigel(p: f64, n: f64, Rates { se, sp, m1, m0 }: Rates, alpha: f64) -> Option<Interval> {
     let z = normal_quantile(1.0 - alpha / 2.0);
     let p1 = (n * p + z * z / 2.0) / (n + z * z);
@@ -116,7 +116,7 @@ pub fn delta_method(p: f64, n: f64, Rates { se, sp, m1, m0 }: Rates, alpha: f64)
 
 /// pass^k under judge errors that are independent between trials given the truth: with f = 1-sp and J = se-f,
 /// J^-k Σ_i C(k,i) (-f)^(k-i) C(c,i)/C(n,i) is unbiased for p^k (own; checked by exact expectation). A judge that errs per
-/// task is over-corrected by it, so it is a sensitivity line, not the estimate; one task's value may leave [0,1].
+/// task is over-corrected by it, so it is a sensitivity line, not the estimate; one task's value may leave `[0,1]`.
 pub fn corrected_pass_hat_k(counts: Counts, k: u32, se: f64, sp: f64) -> Option<f64> {
     let f = 1.0 - sp;
     let youden = se - f;

@@ -47,7 +47,7 @@ impl Sample<'_> {
         Ok(())
     }
 
-    /// cov(h,f) / ((1 + n/N) var(f)), clipped to [0,1] (PPI++, arXiv:2311.01453), the variance over all judge values.
+    /// cov(h,f) / ((1 + n/N) var(f)), clipped to `[0,1]` (PPI++, arXiv:2311.01453), the variance over all judge values.
     pub fn best_lambda(&self) -> Result<f64, Unfit> {
         self.check()?;
         let (n, others) = (self.human.len() as f64, self.judge_only.len() as f64);
@@ -81,7 +81,7 @@ impl Sample<'_> {
     }
 
     /// The interval that holds on small samples: Gaffke's intervals of rectifier and judge mean, combined by MOVER
-    /// (Zou and Donner 2008): L = θ - √((r - r_l)² + λ²(m - m_l)²), U likewise, clipped to [0,1]. λ is rounded to .01.
+    /// (Zou and Donner 2008): L = θ - √((r - r_l)² + λ²(m - m_l)²), U likewise, clipped to `[0,1]`. λ is rounded to .01.
     pub fn mover_gaffke(&self, lambda: Option<f64>, alpha: f64) -> Result<Powered, Unfit> {
         self.check()?;
         let lambda = match lambda {
