@@ -112,6 +112,13 @@ async fn a_loop_goes_on_over_a_full_disk_and_the_loss_is_counted() {
     for at in 0..5 {
         assert_eq!(running.call(&noise(at)).await, 200);
     }
+    // The recorder works behind the calls: what is to be kept for certain is kept before the disk fills up.
+    let looked = store.to_str().unwrap().to_owned();
+    until("five calls are kept", || {
+        let shown = json(folder.path(), &["--store", &looked, "traces", "show", "full", "--json"]);
+        shown["calls"].as_array().unwrap().iter().filter(|call| call["end"] == "complete").count() == 5
+    })
+    .await;
     small.fill();
     for at in 10..20 {
         assert_eq!(running.call(&noise(at)).await, 200, "the loop never notices");
