@@ -86,7 +86,10 @@ fn the_config_file_is_read_and_its_mistakes_are_placed() {
 fn colours_are_for_terminals_and_whoever_asks() {
     let folder = super::demo();
     assert!(!stdout(folder.path(), &["traces"]).contains('\u{1b}'));
-    assert!(stdout(folder.path(), &["traces", "--color", "always"]).contains("\u{1b}["));
+    let coloured = stdout(folder.path(), &["traces", "--color", "always"]);
+    assert!(coloured.contains("\u{1b}["));
+    let plain = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap().replace_all(&coloured, "").into_owned();
+    assert_eq!(plain, stdout(folder.path(), &["traces"]), "colours take no room in a column");
 }
 
 #[test]
