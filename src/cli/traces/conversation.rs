@@ -10,7 +10,8 @@ use crate::context::{BlockId, Relation};
 use crate::provider;
 use crate::store::log::{Kept, LogError, Reader, StartedCall};
 use crate::trace::{
-    CallEnd, CallEnded, CallId, Message, Note, ProviderError, Response, Score, Timestamp, TraceId, Usage, Wire,
+    CallEnd, CallEnded, CallId, Message, Note, ProviderError, Response, Score, Timestamp, TraceId, TraceStarted, Usage,
+    Wire,
 };
 
 /// One call, ready to be shown.
@@ -54,6 +55,9 @@ pub struct ShownCall {
 /// Everything there is to show of a trace's inside.
 #[derive(Debug, Default, Serialize)]
 pub struct Conversation {
+    /// What the trace's start records say together.
+    #[serde(skip)]
+    pub about: TraceStarted,
     pub calls: Vec<ShownCall>,
     pub notes: Vec<(Timestamp, Note)>,
     pub scores: Vec<(Timestamp, Score)>,
@@ -99,7 +103,8 @@ pub fn read(reader: &Reader, trace: TraceId) -> Result<Conversation, LogError> {
             }
             Kept::Noted(_, note) => shown.notes.push((entry.at, note)),
             Kept::Scored(_, score) => shown.scores.push((entry.at, score)),
-            Kept::TraceStarted(..) | Kept::TraceEnded(..) | Kept::Record(_) | Kept::Removed(_) => {}
+            Kept::TraceStarted(_, later) => learn(&mut shown.about, later),
+            Kept::TraceEnded(..) | Kept::Record(_) | Kept::Removed(_) => {}
         }
     }
     Ok(shown)
@@ -111,6 +116,17 @@ fn same_words(answer: &Message, repeated: &Message) -> bool {
         message.tool_calls().map(|call| (call.name.clone(), call.arguments.clone())).collect()
     };
     repeated.role == answer.role && repeated.plain_text() == answer.plain_text() && asked(repeated) == asked(answer)
+}
+
+/// Later words win where they say something.
+fn learn(about: &mut TraceStarted, later: TraceStarted) {
+    if !later.command.is_empty() {
+        about.command = later.command;
+    }
+    about.cwd = later.cwd.or(about.cwd.take());
+    about.git_commit = later.git_commit.or(about.git_commit.take());
+    about.git_dirty = later.git_dirty.or(about.git_dirty);
+    about.parent = later.parent.or(about.parent);
 }
 
 fn begun(started: &StartedCall, at: Timestamp, numbers: &HashMap<CallId, usize>) -> ShownCall {

@@ -37,7 +37,7 @@ pub fn run(global: &Global, args: &List) -> anyhow::Result<Exit> {
     };
     let found = all.len();
     let fitting = all.into_iter().filter(|trace| {
-        (!args.failed || went_wrong(trace))
+        (!args.failed || trace.went_wrong())
             && tag.is_none_or(|(key, value)| trace.tags.iter().any(|(k, v)| k == key && v == value))
             && args.filter.as_deref().is_none_or(|text| mentions(trace, text))
     });
@@ -67,11 +67,6 @@ pub fn run(global: &Global, args: &List) -> anyhow::Result<Exit> {
         eprintln!("{} of {found} traces (-n 0 for all)", shown.len());
     }
     Ok(Exit::Pass)
-}
-
-fn went_wrong(trace: &TraceSummary) -> bool {
-    let ended_badly = trace.outcome.is_some_and(|outcome| outcome != TraceOutcome::Ok);
-    ended_badly || trace.status == Status::CutOff || trace.failed_calls > 0
 }
 
 fn mentions(trace: &TraceSummary, text: &str) -> bool {

@@ -72,11 +72,8 @@ pub fn run(global: &Global, args: &Show) -> anyhow::Result<Exit> {
     if args.request || args.response {
         return raw(&reader, &conversation.calls[0], args.request, trace);
     }
-    let summaries = reader.traces();
-    let Some(summary) = summaries.iter().find(|summary| summary.id == trace) else {
-        return Err(Misuse(format!("trace {trace} is gone")).into());
-    };
-    let about = about(&reader, trace)?;
+    let summary = &reader.trace(trace)?;
+    let about = &conversation.about;
     if args.json {
         out::json(&Shown {
             summary,
@@ -89,7 +86,7 @@ pub fn run(global: &Global, args: &Show) -> anyhow::Result<Exit> {
         return Ok(Exit::Pass);
     }
     let paint = global.paint();
-    let mut text = heading(summary, &about, paint);
+    let mut text = heading(summary, about, paint);
     for call in &conversation.calls {
         text.push('\n');
         text.push_str(&one_call(call, args.full, paint));
@@ -113,23 +110,6 @@ fn raw(reader: &Reader, call: &ShownCall, request: bool, trace: crate::trace::Tr
         }
     }
     Err(Misuse(format!("call {} has no response", call.number)).into())
-}
-
-/// What the trace's start records say together.
-fn about(reader: &Reader, trace: crate::trace::TraceId) -> anyhow::Result<TraceStarted> {
-    let mut about = TraceStarted::default();
-    for entry in reader.entries(trace)? {
-        if let Kept::TraceStarted(_, later) = entry.what {
-            if !later.command.is_empty() {
-                about.command = later.command;
-            }
-            about.cwd = later.cwd.or(about.cwd);
-            about.git_commit = later.git_commit.or(about.git_commit);
-            about.git_dirty = later.git_dirty.or(about.git_dirty);
-            about.parent = later.parent.or(about.parent);
-        }
-    }
-    Ok(about)
 }
 
 fn heading(summary: &TraceSummary, about: &TraceStarted, paint: out::Paint) -> String {

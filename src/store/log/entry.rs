@@ -164,6 +164,14 @@ pub struct TraceSummary {
     pub stored: u64,
 }
 
+impl TraceSummary {
+    /// Whether it failed, was killed, braked or cut off, or has failed calls.
+    pub fn went_wrong(&self) -> bool {
+        let ended_badly = self.outcome.is_some_and(|outcome| outcome != TraceOutcome::Ok);
+        ended_badly || self.status == Status::CutOff || self.failed_calls > 0
+    }
+}
+
 /// Whether more of a trace may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -18,7 +18,7 @@ use super::shelf::Shelf;
 use super::side::Side;
 use super::{LogError, Store};
 use crate::context::{At, Extras, Loaded, Op, Plan, Source};
-use crate::trace::{Timestamp, TraceId, TraceOutcome};
+use crate::trace::{Timestamp, TraceId};
 
 /// Which traces may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,10 +41,6 @@ pub struct Pruned {
     pub bytes_after: u64,
 }
 
-fn failed(trace: &TraceSummary) -> bool {
-    trace.failed_calls > 0 || trace.status == Status::CutOff || trace.outcome.is_some_and(|out| out != TraceOutcome::Ok)
-}
-
 impl Policy {
     /// The traces that may go, given all of them and the log's size.
     fn choose(&self, mut traces: Vec<TraceSummary>, mut bytes: u64) -> (Vec<TraceId>, u64) {
@@ -53,7 +49,7 @@ impl Policy {
         for trace in traces {
             let old = self.before.is_some_and(|before| trace.last < before);
             let too_much = self.max_bytes.is_some_and(|most| bytes > most);
-            if trace.status != Status::Live && (old || too_much) && !(self.keep_failed && failed(&trace)) {
+            if trace.status != Status::Live && (old || too_much) && !(self.keep_failed && trace.went_wrong()) {
                 gone.push(trace.id);
                 bytes = bytes.saturating_sub(trace.stored);
             }
