@@ -33,9 +33,9 @@ build:
 # nextest runs tests in parallel across files; cargo test is there on every machine.
 test:
 	@if command -v cargo-nextest > /dev/null 2>&1; then \
-	  cargo nextest run --locked $(FEATURES) && cargo test --locked --doc $(FEATURES); \
+	  cargo nextest run --locked --no-fail-fast $(FEATURES) && cargo test --locked --doc $(FEATURES); \
 	else \
-	  cargo test --locked $(FEATURES); \
+	  cargo test --locked --no-fail-fast $(FEATURES); \
 	fi
 
 fmt:

@@ -50,10 +50,12 @@ pub fn run(global: &Global, args: &ProxyArgs) -> anyhow::Result<Exit> {
             ProxyError::NoToken(_) => Misuse(format!("{error} (--token, or HOLDBACK_TOKEN)")).into(),
             other => anyhow::Error::from(other),
         })?;
-        eprintln!("holdback: recording at http://{} for {}; Ctrl-C stops", proxy.address(), names.join(", "));
+        // Before the address is told: who reads it may stop us at once, and even then what is in flight is finished.
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        eprintln!("holdback: recording at http://{} for {}; Ctrl-C stops", proxy.address(), names.join(", "));
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         eprintln!("holdback: finishing what is in flight");

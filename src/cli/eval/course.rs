@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::traces::InStore;
@@ -65,7 +65,9 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
         let (events, happened) = mpsc::unbounded_channel();
         let (call_off, interrupt) = watch::channel(false);
         let shown = tokio::spawn(progress::show(happened, args.quiet));
-        let watching = tokio::spawn(called_off(call_off));
+        // Before any trial begins: from then on a polite kill ends the run cleanly.
+        let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let watching = tokio::spawn(called_off(call_off, signals));
         let hooks = Hooks { keeper: Box::new(InLog(writer)), events, interrupt };
         let finished = eval::run(setup, settings.proxy, listener, sink, hooks).await;
         watching.abort();
@@ -78,16 +80,15 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
 }
 
 /// Waits for Ctrl-C or a polite kill, then calls the run off.
-async fn called_off(call_off: watch::Sender<bool>) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn called_off(call_off: watch::Sender<bool>, (mut interrupt, mut terminate): (Signal, Signal)) {
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     eprintln!("holdback: called off: stopping what runs; what is finished is kept");
     let _ = call_off.send(true);
     // The run looks at the channel as long as it lasts.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn misuse_or_not(error: EvalError) -> anyhow::Error {
