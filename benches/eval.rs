@@ -57,6 +57,7 @@ fn make(suite: &str, jobs: usize, dir: &Path) -> Finished {
         holdback: PathBuf::from("holdback"),
         git_commit: None,
         traces: Arc::new(NoTraces),
+        rounds: None,
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");

@@ -112,8 +112,12 @@ fn estimates_go_by_earlier_trials_and_say_what_they_do_not_know() {
     };
     let prices = Table::embedded();
     let (loaded, mock) = plan(SUITE);
-    let free = estimate(&mock, &loaded, &[], &prices);
-    assert_eq!((free.trials, free.usd, free.unknown), (4, Some(0.0), 0));
+    let first = estimate(&mock, &loaded, &[], &prices);
+    assert_eq!((first.trials, first.usd, first.unknown), (4, None, 4));
+    // What is said beforehand is what is booked afterwards, for mock models too.
+    let booked: f64 = finished.record.trials.iter().map(|trial| trial.cost_usd.unwrap()).sum();
+    let second = estimate(&mock, &loaded, std::slice::from_ref(&finished.record), &prices);
+    assert!(booked > 0.0 && (second.usd.unwrap() - booked).abs() < 1e-12, "{second:?} {booked}");
     let (loaded, real) = plan(&SUITE.replace("mock/echo", "anthropic/no-such-model-at-all"));
     let unknown = estimate(&real, &loaded, std::slice::from_ref(&finished.record), &prices);
     assert_eq!((unknown.usd, unknown.unknown), (None, 4));

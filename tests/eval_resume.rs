@@ -91,6 +91,7 @@ fn child() {
         holdback: "holdback".into(),
         git_commit: None,
         traces: std::sync::Arc::new(NoTraces),
+        rounds: None,
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -64,9 +64,11 @@ fn a_run_goes_on_where_it_was_called_off_and_makes_no_trial_twice() {
     assert_eq!(third.record.trials.len(), 30);
     assert!(!events.iter().any(|event| matches!(event, Event::TrialStarted { .. })));
     let error = bench.run(&suite.replace("prompt: word", "prompt: other word")).unwrap_err().to_string();
-    assert!(error.contains("the suite's tasks or target"), "{error}");
+    assert!(error.contains("the measurement: the suite's tasks"), "{error}");
     let error = bench.run(&suite.replace("all: word", "any: word")).unwrap_err().to_string();
-    assert!(error.contains("the graders"), "{error}");
+    assert!(error.contains("the measurement: the graders"), "{error}");
+    let error = bench.run(&suite.replace("prompt: {}", "prompt: {max_turns: 2}")).unwrap_err().to_string();
+    assert!(error.contains("the loop: its command") && !error.contains("the measurement"), "{error}");
 }
 
 #[test]

@@ -4,21 +4,22 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use super::{Global, Misuse, index};
+use super::runs::stored::Runs;
+use super::{Global, Misuse};
 use crate::gate::{Arm, Policy, PolicyFile};
-use crate::store::index::Index;
 use crate::trial::RunRecord;
 
-/// Finds arms, opening the store only when one is asked for that is no file.
+/// Finds arms, opening the store only when one is asked for that is no file. Runs come straight from the log: a gate needs no index,
+/// and right after a run there is none that knows it.
 pub struct Arms<'a> {
     global: &'a Global,
-    index: Option<Index>,
+    known: Option<Runs>,
     runs: HashMap<String, RunRecord>,
 }
 
 impl<'a> Arms<'a> {
     pub fn new(global: &'a Global) -> Self {
-        Arms { global, index: None, runs: HashMap::new() }
+        Arms { global, known: None, runs: HashMap::new() }
     }
 
     /// The one arm that is meant.
@@ -31,6 +32,23 @@ impl<'a> Arms<'a> {
         }
         let (run, variant) = split(word);
         Ok(Arm::from_run(self.run(run)?, variant)?)
+    }
+
+    /// As [`Arms::one`], but only from a run that has ended: what counts once must be all there.
+    ///
+    /// # Errors
+    /// As [`Arms::one`], and when the run goes on.
+    pub fn finished(&mut self, word: &str) -> anyhow::Result<Arm> {
+        let arm = self.one(word)?;
+        let going_on = !is_file(word) && self.run(split(word).0)?.finished.is_none();
+        match going_on {
+            true => Err(Misuse(format!(
+                "run {} has not finished, and its trials can be counted only once: finish it with `holdback eval --resume {}`",
+                arm.run, arm.run
+            ))
+            .into()),
+            false => Ok(arm),
+        }
     }
 
     /// The arms that are meant: all variants of a run when none is named.
@@ -48,11 +66,11 @@ impl<'a> Arms<'a> {
 
     fn run(&mut self, word: &str) -> anyhow::Result<&RunRecord> {
         if !self.runs.contains_key(word) {
-            if self.index.is_none() {
-                self.index = Some(index::open(&self.global.existing_store()?, "gate")?);
+            if self.known.is_none() {
+                self.known = Some(Runs::read(self.global.existing_store()?.reader()?)?);
             }
-            let index = self.index.as_ref().expect("it was opened a line above");
-            let run = index.load_run(word).map_err(index::misuse_or_not)?;
+            let known = self.known.as_ref().expect("it was read a line above");
+            let run = known.get_whole(word)?;
             if run.finished.is_none() {
                 eprintln!("holdback: run {} has not finished, or was killed: only what it did is counted", run.id);
             }
@@ -68,7 +86,7 @@ fn split(word: &str) -> (&str, Option<&str>) {
 }
 
 /// A word that ends like a file or is one.
-fn is_file(word: &str) -> bool {
+pub fn is_file(word: &str) -> bool {
     word.ends_with(".json") || Path::new(word).is_file()
 }
 

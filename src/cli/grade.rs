@@ -1,7 +1,7 @@
 //! `holdback grade`: grades the trials of a run again, with the graders a suite has now. Nothing is spent on loops, so what
 //! moves is the measurement.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -39,9 +39,8 @@ pub struct GradeArgs {
 /// Grades a run again.
 pub fn run(global: &Global, args: &GradeArgs) -> anyhow::Result<Exit> {
     let store = global.existing_store()?;
-    let reader = store.reader()?;
-    let runs = Runs::read(&reader)?;
-    let old = runs.get(&args.run)?;
+    let runs = Runs::read(store.reader()?)?;
+    let old = &runs.get_whole(&args.run)?;
     let known = runs.request(&old.id).map(|request| request.suite.clone()).filter(|path| !path.as_os_str().is_empty());
     let path = args.suite.clone().or(known).ok_or_else(|| {
         Misuse(format!("nobody knows any more which file run {} was made from: name it with --suite", old.id))
@@ -51,7 +50,8 @@ pub fn run(global: &Global, args: &GradeArgs) -> anyhow::Result<Exit> {
     let mut stored: Vec<Stored> =
         old.trials.iter().map(|trial| Stored { trial: trial.clone(), evidence: None }).collect();
     let mut kept = Vec::new();
-    for record in reader.records("evidence")? {
+    let ids: HashSet<&str> = wanted.keys().copied().collect();
+    for record in runs.reader().map(|reader| reader.records_named("evidence", &ids)).transpose()?.unwrap_or_default() {
         if let Some(at) = wanted.get(record.id.as_str()) {
             stored[*at].evidence = serde_json::from_value(record.data.clone()).ok();
             kept.push((*at, record.data));
@@ -60,6 +60,7 @@ pub fn run(global: &Global, args: &GradeArgs) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut regraded = runtime.block_on(regrade(&opened.loaded, &opened.dir, stored)).map_err(Misuse)?;
     let plan = Plan::new(&opened.loaded, &Select::default(), "", "").map_err(|error| Misuse(error.to_string()))?;
+    let plan = plan.with_files(&suite_file::files(&opened)?);
     let mut new = RunRecord { id: eval::new_id(), name: args.name.clone(), ..old.clone() };
     new.fingerprints.graders = plan.fingerprints.graders;
     new.trials = std::mem::take(&mut regraded.trials);

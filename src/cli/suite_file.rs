@@ -1,10 +1,11 @@
 //! A suite, opened from its file: what is wrong with it is shown where it stands.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
 use super::Misuse;
+use crate::eval::OnDisk;
 use crate::suite::{self, Files, Loaded, SuiteErrors, Target, hash_hex};
 
 /// A suite that is in order, and where it stands.
@@ -78,22 +79,58 @@ fn rendered(errors: &SuiteErrors, name: &str, text: &str, dir: &Path) -> String 
     out.trim_end().to_owned()
 }
 
-/// The hash of what a suite's target is made of on disk: its workspaces, its scripts, and the programs of its command that
-/// stand beside it.
+/// The hash of what a suite's target is made of on disk: its workspace, its scripts, and the programs of its command that stand
+/// beside it. That is the loop's own version.
 pub fn target_fingerprint(opened: &Opened, models: &[String]) -> anyhow::Result<String> {
     let suite = &opened.loaded.suite;
-    let mut names: Vec<String> = suite.tasks.iter().filter_map(|task| task.workspace.clone()).collect();
+    let mut names: Vec<String> = Vec::new();
     if let Target::Loop(target) = &suite.target {
         names.extend(target.workspace.clone());
         names.extend(target.command.0.iter().map(|word| word.replace("{{suite_dir}}/", "")));
     }
     let models = if models.is_empty() { &suite.models } else { models };
     names.extend(models.iter().filter_map(|model| model.strip_prefix("mock/script:")).map(str::to_owned));
+    Ok(hash_hex(hashes(&opened.dir, names)?.join("\n").as_bytes()))
+}
+
+/// Hashes of the files that tasks begin with and that graders use: with these it is the measurement that changes.
+pub fn files(opened: &Opened) -> anyhow::Result<OnDisk> {
+    let suite = &opened.loaded.suite;
+    let workspaces = suite.tasks.iter().filter_map(|task| task.workspace.clone()).collect();
+    let specs = suite.graders.iter().chain(suite.tasks.iter().flat_map(|task| &task.graders));
+    let mut words = Vec::new();
+    specs.for_each(|spec| words_in(&spec.0, &mut words));
+    // Only what is named below the suite's own folder: not that folder itself, which may hold a store, and nothing of the system's.
+    words.retain(|word| {
+        let mut parts = Path::new(word).components().peekable();
+        parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+    });
+    let all = |names| -> anyhow::Result<String> {
+        let hashes = hashes(&opened.dir, names)?;
+        Ok(if hashes.is_empty() { String::new() } else { hash_hex(hashes.join("\n").as_bytes()) })
+    };
+    Ok(OnDisk { tasks: all(workspaces)?, graders: all(words)? })
+}
+
+/// Every word of every text in a grader's configuration: a command's words may be files.
+fn words_in(value: &serde_json::Value, words: &mut Vec<String>) {
+    match value {
+        serde_json::Value::String(text) => {
+            words.extend(text.split_whitespace().map(|word| word.replace("{{suite_dir}}/", "")));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| words_in(item, words)),
+        serde_json::Value::Object(map) => map.values().for_each(|item| words_in(item, words)),
+        _ => {}
+    }
+}
+
+/// A line for each of the names that is a file or folder beside the suite.
+fn hashes(dir: &Path, mut names: Vec<String>) -> anyhow::Result<Vec<String>> {
     names.sort();
     names.dedup();
     let mut hashes = Vec::new();
     for name in names.iter().filter(|name| !name.is_empty() && !name.contains("{{")) {
-        let path = opened.dir.join(name);
+        let path = dir.join(name);
         let unreadable = |error: std::io::Error| Misuse(format!("{}: {error}", path.display()));
         // A program from the PATH is not ours to look into.
         if path.is_dir() {
@@ -102,7 +139,7 @@ pub fn target_fingerprint(opened: &Opened, models: &[String]) -> anyhow::Result<
             hashes.push(format!("{name} {}", hash_hex(&std::fs::read(&path).map_err(unreadable)?)));
         }
     }
-    Ok(hash_hex(hashes.join("\n").as_bytes()))
+    Ok(hashes)
 }
 
 /// The suite meant when none is named: the only one in `suites/`.

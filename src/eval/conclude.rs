@@ -1,6 +1,6 @@
 //! What a run comes to: not a verdict on an agent, which is the gate's, but whether there is anything to judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::run::{End, Finished};
 use crate::trial::{Outcome, RunRecord};
@@ -52,9 +52,9 @@ pub fn conclude(finished: &Finished, max_broken: f64) -> Conclusion {
 
 /// The tasks with at least one failed trial, in the run's order.
 pub fn failed_tasks(record: &RunRecord) -> Vec<String> {
-    let failed =
-        |task: &&String| record.trials.iter().any(|trial| trial.task == **task && trial.outcome == Outcome::Fail);
-    record.tasks.iter().filter(failed).cloned().collect()
+    let failed = record.trials.iter().filter(|trial| trial.outcome == Outcome::Fail);
+    let failed: BTreeSet<&str> = failed.map(|trial| trial.task.as_str()).collect();
+    record.tasks.iter().filter(|task| failed.contains(task.as_str())).cloned().collect()
 }
 
 /// Runs that can't be put together.
@@ -161,7 +161,7 @@ mod tests {
 
     fn of(end: End, broken: usize, trials: Vec<Trial>) -> Conclusion {
         let tally = Tally { broken, ..Tally::default() };
-        conclude(&Finished { record: record("r", trials), tally, end }, 0.05)
+        conclude(&Finished { record: record("r", trials), tally, end, decided: None }, 0.05)
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a run will cost, before anything is spent: from what earlier trials used, and an honest "unknown" where there were none.
 
-use super::plan::{Plan, Slot};
+use std::collections::HashMap;
+
+use super::plan::Plan;
 use crate::price::Table;
 use crate::suite::Loaded;
 use crate::trace::Usage;
-use crate::trial::{Outcome, RunRecord, Trial};
+use crate::trial::{Outcome, RunRecord, Trial, Variant};
 
 /// What is known of a run before it begins.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -21,21 +23,29 @@ pub struct Estimate {
 
 /// Estimates a run from earlier ones of the same suite.
 pub fn estimate(plan: &Plan, loaded: &Loaded, earlier: &[RunRecord], prices: &Table) -> Estimate {
-    let past: Vec<&Trial> =
-        earlier.iter().flat_map(|run| &run.trials).filter(|trial| trial.outcome != Outcome::Invalid).collect();
+    let mut past: HashMap<&str, Vec<&Trial>> = HashMap::new();
+    for trial in earlier.iter().flat_map(|run| &run.trials).filter(|trial| trial.outcome != Outcome::Invalid) {
+        past.entry(&trial.task).or_default().push(trial);
+    }
+    let mut known: HashMap<(usize, usize), Result<(f64, Option<f64>), String>> = HashMap::new();
     let mut all = Estimate { trials: plan.order.len(), ..Estimate::default() };
     let mut because = std::collections::BTreeSet::new();
     for slot in &plan.order {
-        match one(plan, loaded, &past, prices, slot) {
+        let one = known.entry((slot.task, slot.variant)).or_insert_with(|| {
+            let task = loaded.suite.tasks[slot.task].id.as_str();
+            let past = past.get(task).map(Vec::as_slice).unwrap_or_default();
+            one(task, &plan.variants[slot.variant], past, prices)
+        });
+        match one {
             Ok((usd, seconds)) => {
-                all.usd = Some(all.usd.unwrap_or(0.0) + usd);
+                all.usd = Some(all.usd.unwrap_or(0.0) + *usd);
                 if let Some(seconds) = seconds {
-                    all.seconds = Some(all.seconds.unwrap_or(0.0) + seconds);
+                    all.seconds = Some(all.seconds.unwrap_or(0.0) + *seconds);
                 }
             }
             Err(why) => {
                 all.unknown += 1;
-                because.insert(why);
+                because.insert(why.clone());
             }
         }
     }
@@ -43,21 +53,12 @@ pub fn estimate(plan: &Plan, loaded: &Loaded, earlier: &[RunRecord], prices: &Ta
     all
 }
 
-/// Dollars and seconds of one trial.
-fn one(
-    plan: &Plan,
-    loaded: &Loaded,
-    past: &[&Trial],
-    prices: &Table,
-    slot: &Slot,
-) -> Result<(f64, Option<f64>), String> {
-    let (task, variant) = (&loaded.suite.tasks[slot.task].id, &plan.variants[slot.variant]);
-    let same: Vec<&&Trial> = past.iter().filter(|trial| trial.task == *task && trial.variant == variant.name).collect();
-    let seconds = mean(same.iter().map(|trial| trial.duration_us as f64 / 1e6));
-    if variant.model.starts_with("mock/") {
-        return Ok((0.0, seconds));
-    }
-    if let Some(usd) = mean(same.iter().filter_map(|trial| trial.cost_usd)) {
+/// Dollars and seconds of one trial, from those made of the same task. A mock model has a price like any other: what a dry run says
+/// is what the run will book.
+fn one(task: &str, variant: &Variant, past: &[&Trial], prices: &Table) -> Result<(f64, Option<f64>), String> {
+    let same = || past.iter().filter(|trial| trial.variant == variant.name);
+    let seconds = mean(same().map(|trial| trial.duration_us as f64 / 1e6));
+    if let Some(usd) = mean(same().filter_map(|trial| trial.cost_usd)) {
         return Ok((usd, seconds));
     }
     // Another model's tokens on the same task at this model's price are better than nothing.
@@ -66,8 +67,7 @@ fn one(
     if priced(&Usage { input: Some(1), output: Some(1), ..Usage::default() }).is_none() {
         return Err(format!("{} has no price", variant.model));
     }
-    let of_task = past.iter().filter(|trial| trial.task == *task && trial.usage.is_known());
-    mean(of_task.filter_map(|trial| priced(&trial.usage)))
+    mean(past.iter().filter(|trial| trial.usage.is_known()).filter_map(|trial| priced(&trial.usage)))
         .map(|usd| (usd, seconds))
         .ok_or_else(|| format!("no earlier trial of {task} says how many tokens it takes"))
 }

@@ -19,6 +19,15 @@ pub struct Slot {
     pub attempt: u32,
 }
 
+/// Hashes of what stands on disk besides the suite's own file; empty where there is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// What tasks begin with: their own workspaces.
+    pub tasks: String,
+    /// What graders run and compare with.
+    pub graders: String,
+}
+
 /// Which part of a suite to run.
 #[derive(Debug, Clone, Default)]
 pub struct Select {
@@ -89,13 +98,27 @@ impl Plan {
         let target =
             hash_hex(format!("{} {target}", serde_json::to_string(&suite.target).unwrap_or_default()).as_bytes());
         let fingerprints = Fingerprints {
-            suite: fingerprint(suite),
+            version: Fingerprints::VERSION,
+            suite: fingerprint(loaded),
             graders: hash_hex(hashes.join("\n").as_bytes()),
             judge: String::new(),
             prices: prices.to_owned(),
             target,
         };
         Ok(Plan { variants, tasks, trials, order, fingerprints })
+    }
+
+    /// Takes into the fingerprints what stands on disk for tasks and graders.
+    #[must_use]
+    pub fn with_files(mut self, files: &OnDisk) -> Plan {
+        for (print, files) in
+            [(&mut self.fingerprints.suite, &files.tasks), (&mut self.fingerprints.graders, &files.graders)]
+        {
+            if !files.is_empty() {
+                *print = hash_hex(format!("{print} {files}").as_bytes());
+            }
+        }
+        self
     }
 
     /// The trials that an earlier part of this run has not finished.
@@ -112,11 +135,18 @@ impl Plan {
     /// What has changed since an earlier part of this run, in words; what differs there would be mixed up in one number.
     pub fn changed(&self, before: &RunRecord) -> Vec<String> {
         let (now, then) = (&self.fingerprints, &before.fingerprints);
+        if now.version != then.version {
+            return vec![format!(
+                "the way holdback takes fingerprints (the run was begun with version {})",
+                before.holdback
+            )];
+        }
         let mut changed = Vec::new();
         for (what, same) in [
-            ("the suite's tasks or target", now.suite == then.suite),
-            ("the graders", now.graders == then.graders),
-            ("the target's command or workspace files", now.target == then.target),
+            ("the measurement: the suite's tasks", now.suite == then.suite),
+            ("the measurement: the graders", now.graders == then.graders),
+            ("the measurement: the judge", now.judge == then.judge),
+            ("the loop: its command or the files it is made of", now.target == then.target),
             ("the price table", now.prices == then.prices),
         ] {
             if !same {

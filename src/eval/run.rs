@@ -15,11 +15,13 @@ use super::gate::Gates;
 use super::keep::Kept as Keeping;
 use super::plan::{Plan, Slot};
 use super::progress::{Event, Keeper, Tally};
+use super::rounds::{Decided, Next, Rounds};
 use super::sandbox::{self, NoSandbox};
 use super::target::called_off;
 use super::trial::{self, Graders, Made, Shared, Traces};
 use super::witness::{Trouble, Watch, Witness};
 use crate::capture::{Fetcher, Mocks, Proxy, ProxyConfig, ProxyError, Upstream, clock};
+use crate::gate::GateError;
 use crate::grade::Evidence;
 use crate::redact::Redactor;
 use crate::suite::{Loaded, Target, Task};
@@ -41,6 +43,8 @@ pub enum EvalError {
     Keep(String),
     #[error("the folder for workspaces can't be made: {0}")]
     WorkDir(std::io::Error),
+    #[error(transparent)]
+    Gate(#[from] GateError),
 }
 
 /// What a run is made with.
@@ -73,6 +77,8 @@ pub struct Setup {
     pub holdback: PathBuf,
     pub git_commit: Option<String>,
     pub traces: Arc<dyn Traces>,
+    /// Makes the trials round by round, and no more of them than it takes to decide.
+    pub rounds: Option<Rounds>,
 }
 
 /// Whom a run reports to and who may call it off.
@@ -102,6 +108,8 @@ pub struct Finished {
     pub record: RunRecord,
     pub tally: Tally,
     pub end: End,
+    /// What the rounds came to.
+    pub decided: Option<Box<Decided>>,
 }
 
 /// Makes a run. The listener is the recording proxy's; what is recorded goes to the sink.
@@ -109,7 +117,7 @@ pub struct Finished {
 /// # Errors
 /// When it could not begin, or a trial could not be kept. What trials come to is in [`Finished`].
 pub async fn run<S: Sink + 'static>(
-    setup: Setup,
+    mut setup: Setup,
     mut proxy: ProxyConfig,
     listener: TcpListener,
     sink: S,
@@ -126,7 +134,9 @@ pub async fn run<S: Sink + 'static>(
     let (watch, (tell, troubles)) = (Watch::default(), mpsc::unbounded_channel());
     let proxy = Proxy::start(proxy, listener, Witness::new(sink, watch.clone(), tell))?;
     let keeping = Keeping::start(hooks.keeper);
-    let open: VecDeque<Slot> = setup.plan.open(&setup.loaded, &record).into();
+    let rounds = setup.rounds.take();
+    // What rounds are to make is asked of them.
+    let open = if rounds.is_none() { setup.plan.open(&setup.loaded, &record) } else { Vec::new() };
     let tally = Tally { planned: setup.plan.order.len().max(record.trials.len()), ..Tally::default() };
     let (jobs, max_broken, infra_retries) = (setup.jobs.max(1), setup.max_broken, setup.infra_retries);
     let shared = share(setup, &record.id, Begun { proxy, watch, kept, graders, redactor: redactor.clone() })?;
@@ -155,6 +165,9 @@ pub async fn run<S: Sink + 'static>(
         redactor,
         began: clock::tick(),
         stopping: None,
+        rounds,
+        decided: None,
+        asked_at: None,
         jobs,
         max_broken,
         infra_retries,
@@ -227,22 +240,30 @@ fn record(setup: &Setup) -> Result<RunRecord, EvalError> {
         record.finished = None;
         return Ok(record);
     }
-    let suite = &setup.loaded.suite;
-    Ok(RunRecord {
-        id: setup.run.clone(),
-        name: setup.name.clone(),
+    let mut record = empty_record(&setup.loaded, &setup.plan, &setup.run);
+    record.name.clone_from(&setup.name);
+    record.git_commit.clone_from(&setup.git_commit);
+    Ok(record)
+}
+
+/// The record of a run that has yet to make its first trial.
+pub fn empty_record(loaded: &Loaded, plan: &Plan, id: &str) -> RunRecord {
+    let suite = &loaded.suite;
+    RunRecord {
+        id: id.to_owned(),
+        name: None,
         suite: suite.suite.clone(),
         kind: suite.kind.as_str().to_owned(),
         started: clock::now(),
         finished: None,
-        trials_per_task: setup.plan.trials,
-        tasks: setup.plan.tasks.iter().map(|task| suite.tasks[*task].id.clone()).collect(),
-        variants: setup.plan.variants.clone(),
-        fingerprints: setup.plan.fingerprints.clone(),
-        git_commit: setup.git_commit.clone(),
+        trials_per_task: plan.trials,
+        tasks: plan.tasks.iter().map(|task| suite.tasks[*task].id.clone()).collect(),
+        variants: plan.variants.clone(),
+        fingerprints: plan.fingerprints.clone(),
+        git_commit: None,
         holdback: env!("CARGO_PKG_VERSION").to_owned(),
         trials: Vec::new(),
-    })
+    }
 }
 
 /// A run on its way.
@@ -265,6 +286,10 @@ struct Course {
     redactor: Arc<Redactor>,
     began: Instant,
     stopping: Option<End>,
+    rounds: Option<Rounds>,
+    decided: Option<Box<Decided>>,
+    /// How many trials there were when rounds last asked for more.
+    asked_at: Option<usize>,
     jobs: usize,
     max_broken: f64,
     infra_retries: u32,
@@ -276,6 +301,7 @@ impl Course {
             if self.stopping.is_none() && *self.interrupt.borrow() {
                 self.stop(End::Interrupted, "called off");
             }
+            self.next_round()?;
             let wait = if self.stopping.is_none() { self.start() } else { None };
             if self.running.is_empty() && (self.queue.is_empty() || self.stopping.is_some()) {
                 return Ok(());
@@ -296,12 +322,40 @@ impl Course {
         }
     }
 
+    /// Once a round is done, the gate says whether another is needed.
+    fn next_round(&mut self) -> Result<(), EvalError> {
+        let due = self.queue.is_empty() && self.running.is_empty();
+        let Some(rounds) = self.rounds.as_mut().filter(|_| due && self.stopping.is_none()) else { return Ok(()) };
+        match rounds.next(&self.shared.plan, &self.shared.loaded, &self.record)? {
+            // What was to be made and could not be, for a bug of ours, must not be tried for ever.
+            Next::Make(_) if self.asked_at == Some(self.record.trials.len()) => {
+                self.stop(End::Broken("trials could not be made".to_owned()), "trials could not be made");
+            }
+            Next::Make(slots) => {
+                self.asked_at = Some(self.record.trials.len());
+                let _ = self.events.send(Event::Note(format!("{}: {} trials", rounds.in_words(), slots.len())));
+                self.queue.extend(slots.into_iter().map(|slot| (slot, 0)));
+            }
+            Next::Decided(decided) => {
+                self.decided = Some(decided);
+                self.rounds = None;
+            }
+        }
+        Ok(())
+    }
+
     /// Begins as many trials as may run; how long to wait when none may, for a provider's sake.
     fn start(&mut self) -> Option<Duration> {
         let now = clock::tick();
         while self.running.len() < self.jobs {
-            let fits = |(slot, _): &(Slot, u32)| self.gates.is_open(provider(&self.shared.plan, slot), now);
-            let Some(at) = self.queue.iter().position(fits) else { break };
+            // Asked once for each variant and not for each of perhaps ten thousand trials that wait.
+            let variants = &self.shared.plan.variants;
+            let open: Vec<bool> =
+                variants.iter().map(|variant| self.gates.is_open(provider_of(&variant.model), now)).collect();
+            if !open.contains(&true) {
+                break;
+            }
+            let Some(at) = self.queue.iter().position(|(slot, _)| open[slot.variant]) else { break };
             let Some((slot, tries)) = self.queue.remove(at) else { break };
             self.gates.enter(provider(&self.shared.plan, &slot));
             let task = self.shared.loaded.suite.tasks[slot.task].id.clone();
@@ -439,18 +493,22 @@ impl Course {
         self.record.trials.sort_by_cached_key(|trial| (place(trial), trial.variant.clone(), trial.attempt));
         self.keep_run()?;
         self.keeping.finish().await.map_err(EvalError::Keep)?;
-        let Course { shared, record, tally, .. } = self;
+        let Course { shared, record, tally, decided, .. } = self;
         // Trials that were called off still hold it until their tasks are gone; dropping it then stops it.
         if let Some(shared) = Arc::into_inner(shared) {
             shared.proxy.stop(Duration::from_secs(2)).await;
         }
-        Ok(Finished { record, tally, end })
+        Ok(Finished { record, tally, end, decided })
     }
 }
 
 /// The provider a trial will ask.
 fn provider<'a>(plan: &'a Plan, slot: &Slot) -> &'a str {
-    plan.variants[slot.variant].model.split('/').next().unwrap_or_default()
+    provider_of(&plan.variants[slot.variant].model)
+}
+
+fn provider_of(model: &str) -> &str {
+    model.split('/').next().unwrap_or_default()
 }
 
 /// A refused key is refused again the next time.

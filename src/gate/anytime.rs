@@ -44,6 +44,10 @@ pub fn anytime(baseline: &Arm, fresh: &Arm, policy: &Policy, before: &AnytimeSta
     let names = comparable(baseline, fresh, policy)?;
     let what = if policy.metric == Metric::Score { What::Score } else { What::Outcome };
     let values = |arm| Side::of(arm, &what, &names).values(Invalid::LeftOut);
+    let (trials, invalid) = Side::of(fresh, &what, &names).invalid();
+    if f64::from(invalid) > policy.max_invalid_share * f64::from(trials) {
+        return Ok(unmeasured(policy, before, trials, invalid));
+    }
     let (old, new) = (values(baseline), values(fresh));
     let k = policy.figure().k().max(1) as usize;
     let hash = policy.hash();
@@ -90,6 +94,22 @@ pub fn anytime(baseline: &Arm, fresh: &Arm, policy: &Policy, before: &AnytimeSta
     Ok(Anytime { verdict, why, log_e_pass, log_e_regress, needed, fresh_units, state })
 }
 
+/// A run of which too much was not measured adds nothing, whatever the rest of it says.
+fn unmeasured(policy: &Policy, before: &AnytimeState, trials: u32, invalid: u32) -> Anytime {
+    Anytime {
+        verdict: Verdict::Invalid,
+        why: format!(
+            "{invalid} of {trials} trials could not be measured ({:.1} % are allowed): nothing was added to the evidence. Repair the harness and run again",
+            100.0 * policy.max_invalid_share
+        ),
+        log_e_pass: before.evidence.log_e_pass(),
+        log_e_regress: before.evidence.log_e_regress(),
+        needed: -policy.alpha.ln(),
+        fresh_units: 0,
+        state: before.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::numbered;
@@ -127,6 +147,9 @@ mod tests {
         let now =
             anytime(&base, &numbered("c", &vec!["ffff".to_owned(); 10]), &policy, &AnytimeState::default()).unwrap();
         assert_eq!(now.verdict, Verdict::Regress);
+        let broken = anytime(&base, &numbered("c", &vec!["ppi".to_owned(); 10]), &policy, &AnytimeState::default());
+        let broken = broken.unwrap();
+        assert!(broken.verdict == Verdict::Invalid && broken.state == AnytimeState::default(), "{}", broken.why);
         let none = anytime(&base, &numbered("c", &vec![String::new(); 10]), &policy, &AnytimeState::default()).unwrap();
         assert!(none.verdict == Verdict::Undecided && none.why.contains("fewer than 1"), "{}", none.why);
     }

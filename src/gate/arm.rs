@@ -202,11 +202,13 @@ impl Arm {
         };
         let (a, b) = (&self.fingerprints, &other.fingerprints);
         say("suite", &self.suite, &other.suite);
+        let taken = |prints: &Fingerprints| format!("version {}", prints.version);
+        say("measurement: how fingerprints are taken", &taken(a), &taken(b));
         say("measurement: tasks", &a.suite, &b.suite);
         say("measurement: graders", &a.graders, &b.graders);
         say("measurement: judge", &a.judge, &b.judge);
         say("measurement: prices", &a.prices, &b.prices);
-        say("loop: command and workspace", &a.target, &b.target);
+        say("loop: command and files", &a.target, &b.target);
         say("loop: model", &self.model, &other.model);
         say("loop: variant", &self.variant_fingerprint, &other.variant_fingerprint);
         say("run", &self.run, &other.run);

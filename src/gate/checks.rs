@@ -19,6 +19,10 @@ pub fn comparable(baseline: &Arm, candidate: &Arm, policy: &Policy) -> Result<Ve
             candidate: candidate.suite.clone(),
         });
     }
+    if b.version != c.version {
+        let (baseline, candidate) = (baseline.holdback.clone(), candidate.holdback.clone());
+        return Err(GateError::FingerprintsDiffer { baseline, candidate });
+    }
     let mut measured =
         vec![("suite", &b.suite, &c.suite), ("graders", &b.graders, &c.graders), ("judge", &b.judge, &c.judge)];
     if policy.limits.cost_usd != Default::default() {
@@ -70,7 +74,7 @@ pub fn loop_changes(baseline: &Arm, candidate: &Arm) -> Vec<String> {
         changes.push(format!("prompt or parameters ({} -> {})", baseline.variant, candidate.variant));
     }
     if baseline.fingerprints.target != candidate.fingerprints.target {
-        changes.push("the loop's command or workspace".to_owned());
+        changes.push("the loop's command, or files it is made of".to_owned());
     }
     if let (Some(before), Some(after)) = (&baseline.git_commit, &candidate.git_commit)
         && before != after

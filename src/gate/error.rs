@@ -22,6 +22,10 @@ pub enum GateError {
     )]
     MeasurementChanged(Vec<Differs>),
     #[error(
+        "the fingerprints of baseline and candidate were taken in different ways (by holdback {baseline} and {candidate}), so nobody can tell whether the measurement changed. Run the baseline again and save it anew"
+    )]
+    FingerprintsDiffer { baseline: String, candidate: String },
+    #[error(
         "the tasks are not the same: {} Were tasks renamed or was only a part of the suite run?",
         tasks(only_baseline, only_candidate)
     )]

@@ -26,6 +26,7 @@ mod words;
 pub use anytime::{Anytime, AnytimeState, anytime};
 pub use arm::{Arm, ArmChange, FORMAT, Outcomes, TaskTrials};
 pub use calibrate::{Calibration, calibrate};
+pub use checks::comparable;
 pub use compare::{Comparison, GraderMove, Moved, Pair, Standing, TaskMove, compare};
 pub use decide::{decide, decide_all};
 pub use error::{Differs, GateError};

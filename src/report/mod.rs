@@ -15,7 +15,7 @@ use crate::gate::{MetricReport, SuiteReport, TaskReport, Verdict};
 use crate::stats::Estimate;
 
 /// The word people read for a verdict.
-fn headline(verdict: Verdict) -> &'static str {
+pub fn headline(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "Pass",
         Verdict::Regress => "Regression",

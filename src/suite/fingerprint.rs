@@ -3,24 +3,33 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::types::Suite;
+use super::load::Loaded;
+use super::types::Target;
 
 /// A short hash of bytes: the first 16 hex digits of their SHA-256.
 pub fn hash_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The hash of what a suite asks: its tasks and target. Models, prompts to compare, parameters, trials, budget, seed, name
-/// and words about it are left out, and so are the graders, which have a fingerprint of their own.
-pub fn fingerprint(suite: &Suite) -> String {
+/// The hash of what a suite asks: its tasks. What is asked is left out and has a fingerprint of its own (the target), and so are
+/// the graders. Models, prompts to compare, parameters, trials, budget, seed, name and words about it don't count at all.
+pub fn fingerprint(loaded: &Loaded) -> String {
+    let suite = &loaded.suite;
     let tasks: Vec<Value> = suite
         .tasks
         .iter()
         .map(|task| {
-            json!({"id": task.id, "prompt": task.prompt, "vars": task.vars, "workspace": task.workspace,
+            let prompt = task.prompt.as_deref().map(|prompt| loaded.text(prompt));
+            json!({"id": task.id, "prompt": prompt, "vars": task.vars, "workspace": task.workspace,
                 "expected": task.expected, "trace": task.trace})
         })
         .collect();
-    let asked = json!({"target": suite.target, "vars": suite.vars, "tasks": tasks});
+    let kind = match suite.target {
+        Target::Loop(_) => "loop",
+        Target::Prompt(_) => "prompt",
+        Target::Http(_) => "http",
+        Target::Trace(_) => "trace",
+    };
+    let asked = json!({"target": kind, "vars": suite.vars, "tasks": tasks});
     hash_hex(asked.to_string().as_bytes())
 }

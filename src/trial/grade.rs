@@ -31,6 +31,7 @@ impl Grade {
 
 /// A grade with what it takes to understand and to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "super::flat::FlatGrade")]
 pub struct GradeRecord {
     /// The grader's label in the suite, unique in its task: `tool_calls`, `command-2`, …
     pub label: String,

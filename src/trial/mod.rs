@@ -1,5 +1,6 @@
 //! What came out: variants, trials, their grades, and the record of a run.
 
+mod flat;
 mod grade;
 mod run;
 

@@ -50,6 +50,7 @@ pub enum Ending {
 
 /// One attempt of one variant at one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "super::flat::FlatTrial")]
 pub struct Trial {
     pub id: String,
     pub run: String,
@@ -99,16 +100,29 @@ pub struct Trial {
 /// Hashes that say whether two runs measured the same thing in the same way.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fingerprints {
-    /// Tasks and targets; not models, trials, budget or name.
+    /// How they were taken: those of different versions can't be compared. 0 for runs of other harnesses.
+    #[serde(default = "first")]
+    pub version: u32,
+    /// What is asked: tasks and their files; not the loop, nor models, trials, budget or name.
     pub suite: String,
+    /// How it is graded, the graders' own files included.
     pub graders: String,
     #[serde(default)]
     pub judge: String,
     #[serde(default)]
     pub prices: String,
-    /// The loop's own version: its command and the content of its workspace fixture.
+    /// The loop's own version: its command or service, and the content of its programs and workspace.
     #[serde(default)]
     pub target: String,
+}
+
+impl Fingerprints {
+    /// How they are taken now. In version 1 the suite's held the loop's command as well.
+    pub const VERSION: u32 = 2;
+}
+
+fn first() -> u32 {
+    1
 }
 
 /// A run: one suite, some variants, k trials each.

@@ -120,6 +120,7 @@ impl Bench {
             holdback: self.holdback.clone(),
             git_commit: None,
             traces: Arc::new(NoTraces),
+            rounds: None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {

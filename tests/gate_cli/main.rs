@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests that panic have said what they had to say")]
 
+mod anytime;
 mod baselines;
 mod ci;
 mod common;

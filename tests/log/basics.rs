@@ -196,3 +196,34 @@ fn readers_that_only_look_leave_no_store_behind() {
     assert!(Store::existing(store.dir()).is_ok());
     assert_eq!(std::fs::read_dir(store.dir().join("log")).unwrap().count(), 0);
 }
+
+#[test]
+fn records_of_one_run_are_found_without_those_of_others() {
+    let (_dir, store) = store();
+    let mut writer = store.writer().unwrap();
+    for run in ["r1", "r2"] {
+        for n in 0..600 {
+            let data = json!({"run": run, "n": n});
+            writer.record("trial", &format!("{run}-{n}"), Timestamp(n), &data).unwrap();
+        }
+    }
+    writer.record("trial", "r1-5", Timestamp(1000), &json!({"run": "r1", "n": 77})).unwrap();
+    writer.record("trial", "odd", Timestamp(1), &json!({"run": "r1", "n": "no number"})).unwrap();
+    writer.record("evidence", "r1-5", Timestamp(1), &json!({"kept": true})).unwrap();
+    for live in [true, false] {
+        if !live {
+            drop(std::mem::replace(&mut writer, store.writer().unwrap()));
+        }
+        #[derive(serde::Deserialize)]
+        struct Row {
+            n: i64,
+        }
+        let reader = store.reader().unwrap();
+        let found = reader.records_of::<Row>("trial", "r1").unwrap();
+        assert_eq!((found.found.len(), found.unreadable), (600, vec!["odd".to_owned()]));
+        assert_eq!(found.found.iter().map(|row| row.n).sum::<i64>(), (0..600).sum::<i64>() - 5 + 77);
+        assert!(reader.records_of::<Row>("trial", "r3").unwrap().found.is_empty());
+        assert_eq!(reader.record("evidence", "r1-5").unwrap().unwrap().data, json!({"kept": true}));
+        assert!(reader.record("evidence", "r1-6").unwrap().is_none());
+    }
+}

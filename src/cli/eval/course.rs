@@ -60,6 +60,7 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
             holdback: std::env::current_exe().context("finding this program")?,
             git_commit,
             traces: Arc::new(InStore::new(store.clone())),
+            rounds: job.rounds,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listening on 127.0.0.1")?;
         let (events, happened) = mpsc::unbounded_channel();

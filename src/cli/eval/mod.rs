@@ -4,6 +4,7 @@ mod args;
 mod course;
 mod progress;
 pub mod traces;
+mod until;
 
 pub use course::new_id;
 
@@ -15,7 +16,7 @@ use super::runs::report::{Summary, is_broken};
 use super::runs::stored::{Asked, Request, Runs};
 use super::suite_file::{self, Opened};
 use super::{Exit, Global, Misuse, out};
-use crate::eval::{Conclusion, End, Finished, Plan, Tally, conclude, estimate, failed_tasks};
+use crate::eval::{Conclusion, End, Finished, Plan, Rounds, Tally, conclude, empty_record, estimate, failed_tasks};
 use crate::suite::Target;
 use crate::trial::{Outcome, RunRecord};
 
@@ -37,6 +38,8 @@ pub struct Eval {
     suite: Option<std::path::PathBuf>,
     #[command(flatten)]
     asked: args::AskedArgs,
+    #[command(flatten)]
+    until: until::UntilArgs,
     /// A name to find the run by
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -83,12 +86,13 @@ struct Job {
     request: Request,
     before: Option<RunRecord>,
     plan: Plan,
+    rounds: Option<Rounds>,
 }
 
 /// Runs a suite.
 pub fn run(global: &Global, args: &Eval) -> anyhow::Result<Exit> {
     let runs = Runs::of(global.store_if_any()?.as_ref())?;
-    let job = prepare(args, &runs)?;
+    let mut job = prepare(global, args, &runs)?;
     if args.dry_run {
         return dry_run(args, &job, &runs);
     }
@@ -100,23 +104,27 @@ pub fn run(global: &Global, args: &Eval) -> anyhow::Result<Exit> {
         eprintln!("holdback: {why}");
         return Ok(Exit::Undecided);
     }
-    let finished = match done_before(&job) {
+    let in_rounds = job.rounds.is_some();
+    let finished = match done_before(&mut job)? {
         Some(finished) => {
             eprintln!("holdback: run {} is finished: nothing is left to do", finished.record.id);
             finished
         }
         None => course::run(global, args, job)?,
     };
-    tell(global, args, &finished)
+    tell(global, args, &finished, in_rounds)
 }
 
-fn prepare(args: &Eval, runs: &Runs) -> anyhow::Result<Job> {
+fn prepare(global: &Global, args: &Eval, runs: &Runs) -> anyhow::Result<Job> {
     let asked = args.asked.asked();
     let mut opened = args.suite.as_deref().map(suite_file::open).transpose()?;
     let suite = opened.as_ref().map(|opened| opened.loaded.suite.suite.clone());
     let before = match &args.resume {
         None => None,
-        Some(word) => to_resume(args, runs, word, suite.as_deref(), &asked)?.cloned(),
+        Some(word) => {
+            let head = to_resume(args, runs, word, suite.as_deref(), &asked)?;
+            head.map(|head| runs.whole(head)).transpose()?
+        }
     };
     let known = before.as_ref().map(|run| runs.request(&run.id).cloned().unwrap_or_else(|| guessed(run)));
     let mut opened = match opened.take() {
@@ -145,28 +153,42 @@ fn prepare(args: &Eval, runs: &Runs) -> anyhow::Result<Job> {
         request.tags.insert(key, value);
     }
     apply(&mut opened, &request);
+    let settled = before.as_ref().map(|_| request.until.take());
+    let settled = args.until.settle(global, settled, &opened.loaded.suite, request.asked.trials)?;
+    let (until, baseline) = settled.unzip();
+    request.until = until;
     let target = suite_file::target_fingerprint(&opened, &request.asked.models)?;
     let prices = args.recording.table()?.fingerprint();
     let plan = Plan::new(&opened.loaded, &request.select(), &target, &prices)
-        .map_err(|error| Misuse(format!("{}: {error}", opened.path.display())))?;
+        .map_err(|error| Misuse(format!("{}: {error}", opened.path.display())))?
+        .with_files(&suite_file::files(&opened)?);
     if plan.variants.iter().any(|variant| variant.model.is_empty()) {
         return Err(Misuse("the suite names no model: say which with --model, or under models:".to_owned()).into());
     }
-    if let Some(before) = &before
-        && !args.allow_changed
-    {
-        let changed = plan.changed(before);
-        if !changed.is_empty() {
-            return Err(Misuse(format!(
-                "run {} can't be resumed, because this has changed since: {}. Start a new run, or say --allow-changed to \
-                 mix them",
-                before.id,
-                changed.join("; ")
-            ))
-            .into());
-        }
+    if let Some(before) = before.as_ref().filter(|_| !args.allow_changed) {
+        unchanged(&plan, before)?;
     }
-    Ok(Job { opened, request, before, plan })
+    let rounds = request.until.as_ref().zip(baseline).map(|(until, baseline)| {
+        let empty = empty_record(&opened.loaded, &plan, "");
+        let seed = opened.loaded.suite.seed;
+        Rounds::new(baseline, until.policy.clone(), until.rounds, &plan, &empty, seed)
+    });
+    let rounds = rounds.transpose().map_err(|error| Misuse(error.to_string()))?;
+    Ok(Job { opened, request, before, plan, rounds })
+}
+
+/// Refuses to go on with a run that was begun with something else.
+fn unchanged(plan: &Plan, before: &RunRecord) -> anyhow::Result<()> {
+    let changed = plan.changed(before);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Misuse(format!(
+        "run {} can't be resumed, because this has changed since: {}. Start a new run, or say --allow-changed to mix them",
+        before.id,
+        changed.join("; ")
+    ))
+    .into())
 }
 
 /// The run to go on with; `None` when it has yet to begin.
@@ -205,7 +227,7 @@ fn guessed(run: &RunRecord) -> Request {
 
 /// The tasks that failed in another run.
 fn failing(runs: &Runs, word: Option<&str>) -> anyhow::Result<Option<Vec<String>>> {
-    word.map(|word| Ok(failed_tasks(runs.get(word)?))).transpose()
+    word.map(|word| Ok(failed_tasks(&runs.get_whole(word)?))).transpose()
 }
 
 /// Puts what the command line says in the place of what the suite says.
@@ -219,10 +241,14 @@ fn apply(opened: &mut Opened, request: &Request) {
 }
 
 /// A run of which nothing is left to do, as it ended.
-fn done_before(job: &Job) -> Option<Finished> {
-    let before = job.before.as_ref()?;
-    if before.finished.is_none() || !job.plan.open(&job.opened.loaded, before).is_empty() {
-        return None;
+fn done_before(job: &mut Job) -> anyhow::Result<Option<Finished>> {
+    let Some(before) = job.before.as_ref().filter(|before| before.finished.is_some()) else { return Ok(None) };
+    let decided = match &mut job.rounds {
+        Some(rounds) => rounds.decided(&job.plan, &job.opened.loaded, before)?,
+        None => None,
+    };
+    if decided.is_none() && !job.plan.open(&job.opened.loaded, before).is_empty() {
+        return Ok(None);
     }
     let count = |outcome| before.trials.iter().filter(|trial| trial.outcome == outcome).count();
     let tally = Tally {
@@ -234,13 +260,13 @@ fn done_before(job: &Job) -> Option<Finished> {
         broken: before.trials.iter().filter(|trial| is_broken(trial)).count(),
         ..Tally::default()
     };
-    Some(Finished { record: before.clone(), tally, end: End::Complete })
+    Ok(Some(Finished { record: before.clone(), tally, end: End::Complete, decided }))
 }
 
 fn dry_run(args: &Eval, job: &Job, runs: &Runs) -> anyhow::Result<Exit> {
     let suite = &job.opened.loaded.suite;
-    let earlier: Vec<RunRecord> =
-        runs.all.iter().rev().filter(|run| run.suite == suite.suite).take(5).cloned().collect();
+    let earlier = runs.all.iter().rev().filter(|run| run.suite == suite.suite).take(5).map(|run| runs.whole(run));
+    let earlier = earlier.collect::<anyhow::Result<Vec<RunRecord>>>()?;
     let estimate = estimate(&job.plan, &job.opened.loaded, &earlier, &args.recording.table()?);
     let open = match &job.before {
         Some(before) => job.plan.open(&job.opened.loaded, before).len(),
@@ -286,10 +312,12 @@ fn dry_run(args: &Eval, job: &Job, runs: &Runs) -> anyhow::Result<Exit> {
 }
 
 /// Says what a run came to.
-fn tell(global: &Global, args: &Eval, finished: &Finished) -> anyhow::Result<Exit> {
+fn tell(global: &Global, args: &Eval, finished: &Finished, in_rounds: bool) -> anyhow::Result<Exit> {
     let conclusion = conclude(finished, args.max_broken);
     let run = &finished.record;
+    let verdict = if in_rounds { until::tell(global, finished, &conclusion)? } else { None };
     let (exit, word, why) = match &conclusion {
+        _ if let Some(verdict) = verdict => verdict,
         Conclusion::Done => (Exit::Pass, "done", String::new()),
         Conclusion::TaskFailed(tasks) => {
             let shown: Vec<&str> = tasks.iter().take(5).map(String::as_str).collect();
@@ -303,7 +331,11 @@ fn tell(global: &Global, args: &Eval, finished: &Finished) -> anyhow::Result<Exi
     };
     let summary = Summary::of(run);
     if args.json {
-        out::json(&json!({"conclusion": word, "why": why, "exit": exit.code(), "summary": summary, "run": run}))?;
+        let mut all = json!({"conclusion": word, "why": why, "exit": exit.code(), "summary": summary, "run": run});
+        if let Some(decided) = &finished.decided {
+            all["decided"] = until::json(decided)?;
+        }
+        out::json(&all)?;
     } else {
         let paint = global.paint();
         let mut text = if run.trials.is_empty() { String::new() } else { summary.text(paint, FAILURES) };
@@ -312,6 +344,9 @@ fn tell(global: &Global, args: &Eval, finished: &Finished) -> anyhow::Result<Exi
             Exit::Pass => paint.good("done"),
             _ => paint.bad(&out::printable(&why)),
         };
+        if let Some(decided) = &finished.decided {
+            text.push_str(&until::text(decided));
+        }
         text.push_str(&format!("\nrun {}{name}: {word}\n", paint.bold(&run.id)));
         out::text(text)?;
     }

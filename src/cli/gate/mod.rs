@@ -1,5 +1,6 @@
 //! `holdback gate`: is the candidate as reliable as the baseline? The exit code is the answer.
 
+mod anytime;
 mod calibrate;
 mod outputs;
 
@@ -21,6 +22,7 @@ use outputs::Outputs;
                   and 2 when the question is wrong (different suites, say). docs/gate.md says what to do about each.\n\n\
                   Examples:\n  holdback gate --baseline baselines/checkout.json --candidate last\n  \
                   holdback gate --baseline main --candidate pr-12:new-prompt --policy policy.yaml --junit gate.xml\n  \
+                  holdback gate --anytime --baseline main --candidate last\n  \
                   git bisect run sh -c 'holdback eval suite.yaml && holdback gate --bisect --baseline good.json --candidate last'"
 )]
 pub struct Gate {
@@ -44,6 +46,8 @@ pub struct Gate {
     /// For `git bisect run`: what can't be judged is skipped (exits with 125)
     #[arg(long)]
     bisect: bool,
+    #[command(flatten)]
+    anytime: anytime::AnytimeArgs,
     #[command(flatten)]
     outputs: Outputs,
 }
@@ -71,12 +75,22 @@ enum BoundName {
     Betting,
 }
 
+impl From<BoundName> for Bound {
+    fn from(name: BoundName) -> Bound {
+        match name {
+            BoundName::Gaffke => Bound::Gaffke,
+            BoundName::Betting => Bound::Betting,
+        }
+    }
+}
+
 /// Decides, writes what was asked for, and exits with the verdict.
 pub fn run(global: &Global, args: &Gate) -> anyhow::Result<Exit> {
     if let Some(GateCommand::Calibrate(args)) = &args.command {
         return calibrate::run(global, args);
     }
-    match judge(global, args) {
+    let judged = if args.anytime.anytime { anytime::run(global, args) } else { judge(global, args) };
+    match judged {
         Err(error) if args.bisect && is_about_the_commit(&error) => {
             super::complain(&error);
             Ok(Exit::Skip)
@@ -104,6 +118,11 @@ fn judge(global: &Global, args: &Gate) -> anyhow::Result<Exit> {
     Ok(exit(report.verdict, args.undecided, args.bisect))
 }
 
+/// The policy for a candidate.
+fn policy_of(args: &Gate, candidate: &Arm) -> anyhow::Result<Policy> {
+    Policies::read(args.policy.as_deref())?.of(candidate)
+}
+
 /// One suite's question.
 struct Question {
     baseline: Arm,
@@ -128,10 +147,8 @@ fn suites(global: &Global, args: &Gate) -> anyhow::Result<Vec<Question>> {
             return Err(Misuse(format!("there is no baseline (left) for suite {:?}", candidate.suite)).into());
         };
         let mut policy = policies.of(&candidate)?;
-        match args.bound {
-            Some(BoundName::Gaffke) => policy.bound = Bound::Gaffke,
-            Some(BoundName::Betting) => policy.bound = Bound::Betting,
-            None => {}
+        if let Some(bound) = args.bound {
+            policy.bound = bound.into();
         }
         questions.push(Question { baseline: baselines.remove(at), candidate, policy });
     }
@@ -139,7 +156,7 @@ fn suites(global: &Global, args: &Gate) -> anyhow::Result<Vec<Question>> {
 }
 
 /// Keeps the verdict in the store, where there is one.
-fn keep(global: &Global, report: &GateReport) -> anyhow::Result<()> {
+pub fn keep(global: &Global, report: &GateReport) -> anyhow::Result<()> {
     let Some(store) = global.store_if_any()? else { return Ok(()) };
     let mut data: Value = serde_json::from_str(&report::json::gate(report))?;
     let of = |which: fn(&crate::gate::SuiteReport) -> &crate::gate::Source| -> Value {
@@ -150,6 +167,11 @@ fn keep(global: &Global, report: &GateReport) -> anyhow::Result<()> {
     data["candidate_run"] = of(|suite| &suite.candidate);
     let id = format!("v{:016x}", ids::random());
     Ok(store.writer()?.record("verdict", &id, clock::now(), &data)?)
+}
+
+/// What a verdict exits with when nothing else was asked for.
+pub fn exit_of(verdict: Verdict) -> Exit {
+    exit(verdict, Undecided::Code, false)
 }
 
 fn exit(verdict: Verdict, undecided: Undecided, bisect: bool) -> Exit {
@@ -167,7 +189,10 @@ fn exit(verdict: Verdict, undecided: Undecided, bisect: bool) -> Exit {
 fn is_about_the_commit(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<GateError>() {
         Some(
-            GateError::DifferentSuites { .. } | GateError::MeasurementChanged(_) | GateError::DifferentTasks { .. },
+            GateError::DifferentSuites { .. }
+            | GateError::MeasurementChanged(_)
+            | GateError::FingerprintsDiffer { .. }
+            | GateError::DifferentTasks { .. },
         ) => true,
         Some(_) => false,
         None => !error.is::<Misuse>(),

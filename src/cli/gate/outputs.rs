@@ -39,6 +39,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Whether JSON is asked for.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
     /// Writes the files that were asked for.
     pub fn write(&self, report: &GateReport, files: &Files) -> anyhow::Result<()> {
         let put =

@@ -3,6 +3,7 @@
 pub mod report;
 pub mod stored;
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -14,7 +15,7 @@ use self::stored::{REQUEST, Runs, keep_whole};
 use super::{Exit, Global, Misuse, eval, out};
 use crate::capture::clock;
 use crate::eval::{merge, trial_id};
-use crate::store::log::{Reader, Store};
+use crate::store::log::Store;
 use crate::trial::{Outcome, RunRecord};
 
 #[derive(Debug, Args)]
@@ -92,14 +93,15 @@ pub fn run(global: &Global, args: RunsArgs) -> anyhow::Result<Exit> {
 }
 
 fn list(global: &Global, args: &List) -> anyhow::Result<Exit> {
-    let runs = Runs::read(&global.existing_store()?.reader()?)?;
+    let runs = Runs::read(global.existing_store()?.reader()?)?;
     let tag = args.tag.as_deref().map(super::record::parse_tag).transpose()?;
     let fits = |run: &&RunRecord| {
         let tags = runs.request(&run.id).map(|request| &request.tags);
         args.suite.as_ref().is_none_or(|suite| run.suite == *suite)
             && tag.as_ref().is_none_or(|(key, value)| tags.and_then(|tags| tags.get(key)) == Some(value))
     };
-    let chosen: Vec<&RunRecord> = runs.all.iter().rev().filter(fits).take(args.limit).collect();
+    let chosen = runs.all.iter().rev().filter(fits).take(args.limit).map(|run| runs.whole(run));
+    let chosen = chosen.collect::<anyhow::Result<Vec<RunRecord>>>()?;
     let count = |run: &RunRecord, outcome| run.trials.iter().filter(|trial| trial.outcome == outcome).count();
     if args.json {
         let all: Vec<_> = chosen
@@ -118,7 +120,7 @@ fn list(global: &Global, args: &List) -> anyhow::Result<Exit> {
     for column in table.column_iter_mut().skip(4).take(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    for run in chosen {
+    for run in &chosen {
         table.add_row([
             run.id.clone(),
             out::printable(run.name.as_deref().unwrap_or("-")),
@@ -135,9 +137,8 @@ fn list(global: &Global, args: &List) -> anyhow::Result<Exit> {
 }
 
 fn show(global: &Global, args: &Show) -> anyhow::Result<Exit> {
-    let runs = Runs::read(&global.existing_store()?.reader()?)?;
-    let run = runs.get(&args.run)?;
-    tell(global, run, args.json)?;
+    let runs = Runs::read(global.existing_store()?.reader()?)?;
+    tell(global, &runs.get_whole(&args.run)?, args.json)?;
     Ok(Exit::Pass)
 }
 
@@ -171,19 +172,20 @@ fn put_together(global: &Global, args: &Merge) -> anyhow::Result<Exit> {
         Store::existing(dir).map_err(|error| anyhow::Error::from(Misuse(format!("--from {}: {error}", dir.display()))))
     });
     let stores = std::iter::once(Ok(home.clone())).chain(others).collect::<anyhow::Result<Vec<Store>>>()?;
-    let readers = stores.iter().map(|store| Ok(store.reader()?)).collect::<anyhow::Result<Vec<Reader>>>()?;
-    let known = readers.iter().map(Runs::read).collect::<anyhow::Result<Vec<Runs>>>()?;
+    let known = stores.iter().map(|store| Runs::read(store.reader()?)).collect::<anyhow::Result<Vec<Runs>>>()?;
     let mut shards: Vec<RunRecord> = Vec::new();
     for word in &args.runs {
         let mut found = None;
         for runs in &known {
-            found = found.or(runs.find(word, |_| true)?);
+            if let (None, Some(run)) = (&found, runs.find(word, |_| true)?) {
+                found = Some(runs.whole(run)?);
+            }
         }
-        shards.push(found.ok_or_else(|| Misuse(format!("there is no run {word:?} in any of the stores")))?.clone());
+        shards.push(found.ok_or_else(|| Misuse(format!("there is no run {word:?} in any of the stores")))?);
     }
     let id = eval::new_id();
     // A trial gets a new id in the whole, and what was kept of it goes with it.
-    let mut renamed = std::collections::HashMap::new();
+    let mut renamed = HashMap::new();
     for trial in shards.iter().flat_map(|shard| &shard.trials) {
         renamed.insert(trial.id.clone(), trial_id(&id, &trial.task, &trial.variant, trial.attempt));
     }
@@ -194,10 +196,12 @@ fn put_together(global: &Global, args: &Merge) -> anyhow::Result<Exit> {
         trial.copy_of = trial.copy_of.as_ref().and_then(|copied| renamed.get(copied).cloned());
     }
     let (mut writer, now) = (home.writer()?, clock::now());
-    for reader in &readers {
-        for record in reader.records("evidence")? {
-            if let Some(new) = renamed.remove(&record.id) {
-                writer.record("evidence", &new, now, &record.data)?;
+    let ids: HashSet<&str> = renamed.keys().map(String::as_str).collect();
+    let mut moved = HashSet::new();
+    for reader in known.iter().filter_map(Runs::reader) {
+        for record in reader.records_named("evidence", &ids)? {
+            if moved.insert(record.id.clone()) {
+                writer.record("evidence", &renamed[&record.id], now, &record.data)?;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A run as a person reads it: a table per task and model, what each model comes to, and why trials failed.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use comfy_table::CellAlignment;
@@ -72,12 +73,14 @@ impl Summary {
     pub fn of(run: &RunRecord) -> Summary {
         let k = run.trials_per_task;
         let mut rows = Vec::new();
+        let mut by_row: HashMap<(&str, &str), Vec<&Trial>> = HashMap::new();
+        for trial in &run.trials {
+            by_row.entry((&trial.task, &trial.variant)).or_default().push(trial);
+        }
         for task in &run.tasks {
             for variant in &run.variants {
-                let trials: Vec<&Trial> =
-                    run.trials.iter().filter(|trial| trial.task == *task && trial.variant == variant.name).collect();
-                if !trials.is_empty() {
-                    rows.push(row(task, &variant.name, &trials, k));
+                if let Some(trials) = by_row.get(&(task.as_str(), variant.name.as_str())) {
+                    rows.push(row(task, &variant.name, trials, k));
                 }
             }
         }
@@ -170,22 +173,18 @@ fn total(variant: &str, rows: &[Row], k: u32) -> Total {
 
 fn failures(run: &RunRecord) -> Vec<Failure> {
     let mut failures: Vec<Failure> = Vec::new();
+    let mut known: HashMap<(&str, &str, Outcome, &str), usize> = HashMap::new();
     for trial in run.trials.iter().filter(|trial| trial.outcome != Outcome::Pass) {
-        let why = trial.why.clone().unwrap_or_default();
-        let same = failures.iter_mut().find(|known| {
-            known.task == trial.task
-                && known.variant == trial.variant
-                && known.outcome == trial.outcome
-                && known.why == why
-        });
-        match same {
-            Some(known) => known.attempts.push(trial.attempt),
+        let why = trial.why.as_deref().unwrap_or_default();
+        let at = *known.entry((&trial.task, &trial.variant, trial.outcome, why)).or_insert(failures.len());
+        match failures.get_mut(at) {
+            Some(failure) => failure.attempts.push(trial.attempt),
             None => failures.push(Failure {
                 task: trial.task.clone(),
                 variant: trial.variant.clone(),
                 outcome: trial.outcome,
                 attempts: vec![trial.attempt],
-                why,
+                why: why.to_owned(),
                 trace: trial.trace.map(|trace| trace.to_string()),
             }),
         }

@@ -1,6 +1,6 @@
 //! Runs as the log keeps them: a record each, and one for every trial.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::Misuse;
 use crate::eval::{Keeper, Select};
+use crate::gate::Policy;
 use crate::store::log::{Reader, Store, Writer};
 use crate::suite::Sandbox;
 use crate::trace::Timestamp;
@@ -26,6 +27,21 @@ pub struct Request {
     pub tags: BTreeMap<String, String>,
     /// The tasks that `failing` meant when the run began.
     pub only: Option<Vec<String>>,
+    /// Ends as soon as it is decided against a baseline.
+    pub until: Option<Until>,
+}
+
+/// When a run in rounds ends. All of it was settled before the first trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Until {
+    /// A baseline file, or RUN:VARIANT.
+    pub baseline: String,
+    /// The baseline's hash: looks at another one would not fit together.
+    pub hash: String,
+    pub rounds: u32,
+    /// Trials of each task at most.
+    pub trials: u32,
+    pub policy: Policy,
 }
 
 /// Which part of a suite, and how.
@@ -50,7 +66,7 @@ impl Request {
             filter: self.asked.filter.clone(),
             tasks: self.asked.tasks.clone(),
             models: self.asked.models.clone(),
-            trials: self.asked.trials,
+            trials: self.until.as_ref().map(|until| until.trials).or(self.asked.trials),
             limit: self.asked.limit,
             only: self.only.as_ref().map(|only| only.iter().cloned().collect()),
             shard: self.asked.shard,
@@ -58,16 +74,18 @@ impl Request {
     }
 }
 
-/// All runs of a store, the oldest first.
+/// All runs of a store, the oldest first. Their trials are read when they are asked for, run by run.
 #[derive(Debug, Default)]
 pub struct Runs {
+    /// Without the trials that are records of their own.
     pub all: Vec<RunRecord>,
     requests: HashMap<String, Request>,
+    reader: Option<Reader>,
 }
 
 impl Runs {
-    /// Reads them.
-    pub fn read(reader: &Reader) -> anyhow::Result<Runs> {
+    /// Reads what there is to know of them without their trials.
+    pub fn read(reader: Reader) -> anyhow::Result<Runs> {
         let mut all: Vec<RunRecord> = Vec::new();
         for record in reader.records("run")? {
             match serde_json::from_value(record.data) {
@@ -79,29 +97,40 @@ impl Runs {
             return Ok(Runs::default());
         }
         all.sort_by_key(|run| run.started);
-        let places: HashMap<String, usize> = (0..).zip(&all).map(|(at, run)| (run.id.clone(), at)).collect();
-        for record in reader.records("trial")? {
-            let Ok(trial) = serde_json::from_value::<Trial>(record.data) else {
-                eprintln!("holdback: trial {} can't be read", record.id);
-                continue;
-            };
-            if let Some(at) = places.get(&trial.run) {
-                all[*at].trials.push(trial);
-            }
-        }
-        for run in &mut all {
-            let tasks: HashMap<String, usize> = (0..).zip(&run.tasks).map(|(at, task)| (task.clone(), at)).collect();
-            run.trials
-                .sort_by_cached_key(|trial| (tasks.get(&trial.task).copied(), trial.variant.clone(), trial.attempt));
-        }
         let requests = reader.records(REQUEST)?.into_iter();
         let requests = requests.filter_map(|record| Some((record.id, serde_json::from_value(record.data).ok()?)));
-        Ok(Runs { all, requests: requests.collect() })
+        Ok(Runs { all, requests: requests.collect(), reader: Some(reader) })
     }
 
     /// Reads those of a store, when there is one.
     pub fn of(store: Option<&Store>) -> anyhow::Result<Runs> {
-        store.map_or_else(|| Ok(Runs::default()), |store| Runs::read(&store.reader()?))
+        store.map_or_else(|| Ok(Runs::default()), |store| Runs::read(store.reader()?))
+    }
+
+    /// The log they were read from; `None` when there are none.
+    pub fn reader(&self) -> Option<&Reader> {
+        self.reader.as_ref()
+    }
+
+    /// A run with its trials, by task, variant and attempt.
+    pub fn whole(&self, head: &RunRecord) -> anyhow::Result<RunRecord> {
+        let mut run = head.clone();
+        let Some(reader) = &self.reader else { return Ok(run) };
+        let belonging = reader.records_of::<Trial>("trial", &run.id)?;
+        for id in &belonging.unreadable {
+            eprintln!("holdback: trial {id} can't be read");
+        }
+        if !run.trials.is_empty() {
+            // Kept whole by another program: a record of its own tells later of a trial.
+            let apart: HashSet<&str> = belonging.found.iter().map(|trial| trial.id.as_str()).collect();
+            run.trials.retain(|trial| !apart.contains(trial.id.as_str()));
+        }
+        run.trials.extend(belonging.found);
+        let tasks: HashMap<&str, usize> = (0..).zip(&run.tasks).map(|(at, task)| (task.as_str(), at)).collect();
+        let place = |trial: &Trial| tasks.get(trial.task.as_str()).copied();
+        run.trials
+            .sort_by(|a, b| (place(a), &a.variant, a.attempt, &a.id).cmp(&(place(b), &b.variant, b.attempt, &b.id)));
+        Ok(run)
     }
 
     /// What was asked of a run.
@@ -126,6 +155,11 @@ impl Runs {
                 Err(Misuse(format!("{count} runs begin with {word:?}: {ids}, …; write more of the id")).into())
             }
         }
+    }
+
+    /// As [`Runs::get`], with its trials.
+    pub fn get_whole(&self, word: &str) -> anyhow::Result<RunRecord> {
+        self.whole(self.get(word)?)
     }
 
     /// As [`Runs::find`] among all; no run is the caller's mistake.

@@ -10,6 +10,7 @@ mod memory;
 mod prune;
 mod reader;
 mod record;
+mod records;
 mod segment;
 mod shelf;
 mod side;
@@ -22,6 +23,7 @@ pub use export::{ImportError, TraceFile};
 pub use feed::Feed;
 pub use prune::{Policy, Pruned};
 pub use reader::Reader;
+pub use records::Belonging;
 pub use verify::{Checkup, Finding};
 pub use writer::Writer;
 

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::LogError;
-use super::entry::{Cursor, Entry, Kept, Place, Record, Stats, TraceSummary};
+use super::entry::{Cursor, Entry, Kept, Place, Stats, TraceSummary};
 use super::feed::Feed;
 use super::files;
-use super::record::{Meta, kept, record_data};
+use super::record::{Meta, kept};
 use super::segment::{Framed, Frames};
 use super::shelf::Shelf;
 use super::side::starts_call;
@@ -207,31 +207,6 @@ impl Reader {
             }
         }
         Err(LogError::NotFound(format!("there is no call {call}")))
-    }
-
-    /// The records of a kind, the latest of each id, in order of first appearance.
-    ///
-    /// # Errors
-    /// When a segment cannot be read.
-    pub fn records(&self, kind: &str) -> Result<Vec<Record>, LogError> {
-        let mut latest: indexmap::IndexMap<String, (Timestamp, Record)> = indexmap::IndexMap::new();
-        for shelf in &self.shelves {
-            let mut wanted = shelf.side()?.records.iter().filter(|record| record.kind == kind).peekable();
-            if wanted.peek().is_none() {
-                continue;
-            }
-            let mut frames = shelf.segment()?.frames()?;
-            for record in wanted {
-                let Ok(frame) = frames.must(record.offset) else { continue };
-                let meta = Meta::read(frame.kind, &frame.parts.meta);
-                let (Some(Meta::Record(meta)), Some(data)) = (meta, record_data(&frame.parts.data)) else { continue };
-                let known = latest.get(&meta.id).is_some_and(|(at, _)| *at > meta.at);
-                if !known {
-                    latest.insert(meta.id.clone(), (meta.at, Record { kind: meta.kind, id: meta.id, data }));
-                }
-            }
-        }
-        Ok(latest.into_values().map(|(_, record)| record).collect())
     }
 
     /// Everything that has come since a cursor, segment by segment.

@@ -96,6 +96,9 @@ pub struct RecordMeta {
     pub at: Timestamp,
     pub kind: String,
     pub id: String,
+    /// The run it belongs to, so that a run's trials are found without reading those of all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

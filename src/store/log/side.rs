@@ -62,6 +62,8 @@ pub struct Ended {
 pub struct Kindred {
     pub kind: String,
     pub id: String,
+    /// The run it belongs to, when it says so.
+    pub of: Option<String>,
     pub offset: u64,
 }
 
@@ -77,6 +79,8 @@ pub struct Side {
     pub parts: Vec<Part>,
     pub rows: Vec<Row>,
     pub records: Vec<Kindred>,
+    /// How many records there are, also where they themselves are not read.
+    pub record_count: u64,
     /// Traces that a record in here removes, with that record's offset.
     pub removed: Vec<(TraceId, u64)>,
     by_trace: HashMap<TraceId, u32>,
@@ -210,7 +214,10 @@ impl Side {
             }
         }
         match meta {
-            Meta::Record(m) => self.records.push(Kindred { kind: m.kind.clone(), id: m.id.clone(), offset }),
+            Meta::Record(m) => {
+                self.record_count += 1;
+                self.records.push(Kindred { kind: m.kind.clone(), id: m.id.clone(), of: m.of.clone(), offset });
+            }
             Meta::Removed(m) => self.removed.push((m.trace, offset)),
             _ => {}
         }
@@ -237,7 +244,7 @@ impl Side {
     }
 }
 
-const LINE: &[u8] = b"holdback side index, format 1\n";
+const LINE: &[u8] = b"holdback side index, format 2\n";
 /// Bytes before the sections: line, salt, then length and checksum of each of the two sections.
 const HEAD: usize = LINE.len() + 4 + 2 * 12;
 
@@ -250,6 +257,7 @@ impl Side {
         put_number(&mut short, self.started.0 as u64);
         put_number(&mut short, self.covers);
         short.push(u8::from(self.sealed));
+        put_number(&mut short, self.record_count);
         put_number(&mut short, self.parts.len() as u64);
         self.parts.iter().for_each(|part| put_part(&mut short, part));
         put_number(&mut short, self.removed.len() as u64);
@@ -262,6 +270,7 @@ impl Side {
         for record in &self.records {
             put_bytes(&mut long, record.kind.as_bytes());
             put_bytes(&mut long, record.id.as_bytes());
+            put_text(&mut long, record.of.as_ref());
             put_number(&mut long, record.offset);
         }
         for row in &self.rows {
@@ -289,6 +298,7 @@ impl Side {
         let mut take = Take(bytes);
         let mut side = Side::new(take.text()?.to_owned(), Timestamp(take.number()? as i64), take.number()?);
         side.sealed = take.raw(1)?[0] != 0;
+        side.record_count = take.number()?;
         let count = take.count()?;
         side.parts.reserve(count);
         for _ in 0..count {
@@ -309,7 +319,7 @@ impl Side {
         let count = take.count()?;
         for _ in 0..count {
             let (kind, id) = (take.text()?.to_owned(), take.text()?.to_owned());
-            self.records.push(Kindred { kind, id, offset: take.number()? });
+            self.records.push(Kindred { kind, id, of: take_text(&mut take)?, offset: take.number()? });
         }
         let (rows, rest) = take.0.as_chunks::<ROW>();
         if !rest.is_empty() {
@@ -541,8 +551,10 @@ mod tests {
             }
             side.add(side.covers, 10, kind::TRACE_ENDED, &Meta::TraceEnded(Stamped { trace: id, at, what: over }));
         }
-        let meta = RecordMeta { at: Timestamp(1), kind: "run".into(), id: "r1".into() };
-        side.add(side.covers, 10, kind::RECORD, &Meta::Record(meta));
+        for of in [None, Some("r0".to_owned())] {
+            let meta = RecordMeta { at: Timestamp(1), kind: "run".into(), id: "r1".into(), of };
+            side.add(side.covers, 10, kind::RECORD, &Meta::Record(meta));
+        }
         side.removed.push((TraceId(9), 7));
         side
     }

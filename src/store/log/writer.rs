@@ -132,12 +132,13 @@ impl Writer {
     }
 
     /// Keeps something that is not a part of a trace: a run, a trial, a verdict. A later one with the same kind and id
-    /// replaces it.
+    /// replaces it. What names its `run` is found by it (see [`super::Reader::records_of`]).
     ///
     /// # Errors
     /// When it could not be kept; records kept before are unharmed.
     pub fn record(&mut self, kind: &str, id: &str, at: Timestamp, data: &Value) -> Result<(), LogError> {
-        let meta = Meta::Record(RecordMeta { at, kind: kind.to_owned(), id: id.to_owned() });
+        let of = data.get("run").and_then(Value::as_str).map(str::to_owned);
+        let meta = Meta::Record(RecordMeta { at, kind: kind.to_owned(), id: id.to_owned(), of });
         let data = serde_json::to_vec(data).expect("a JSON value becomes JSON");
         self.append(&meta, &[], &[&data]).map(|_| ())
     }
