@@ -21,13 +21,16 @@ pub struct Estimate {
     pub because: Vec<String>,
 }
 
+/// Dollars and seconds of one trial; or why the dollars are not known.
+type OneTrial = Result<(f64, Option<f64>), String>;
+
 /// Estimates a run from earlier ones of the same suite.
 pub fn estimate(plan: &Plan, loaded: &Loaded, earlier: &[RunRecord], prices: &Table) -> Estimate {
     let mut past: HashMap<&str, Vec<&Trial>> = HashMap::new();
     for trial in earlier.iter().flat_map(|run| &run.trials).filter(|trial| trial.outcome != Outcome::Invalid) {
         past.entry(&trial.task).or_default().push(trial);
     }
-    let mut known: HashMap<(usize, usize), Result<(f64, Option<f64>), String>> = HashMap::new();
+    let mut known: HashMap<(usize, usize), OneTrial> = HashMap::new();
     let mut all = Estimate { trials: plan.order.len(), ..Estimate::default() };
     let mut because = std::collections::BTreeSet::new();
     for slot in &plan.order {
@@ -55,7 +58,7 @@ pub fn estimate(plan: &Plan, loaded: &Loaded, earlier: &[RunRecord], prices: &Ta
 
 /// Dollars and seconds of one trial, from those made of the same task. A mock model has a price like any other: what a dry run says
 /// is what the run will book.
-fn one(task: &str, variant: &Variant, past: &[&Trial], prices: &Table) -> Result<(f64, Option<f64>), String> {
+fn one(task: &str, variant: &Variant, past: &[&Trial], prices: &Table) -> OneTrial {
     let same = || past.iter().filter(|trial| trial.variant == variant.name);
     let seconds = mean(same().map(|trial| trial.duration_us as f64 / 1e6));
     if let Some(usd) = mean(same().filter_map(|trial| trial.cost_usd)) {
