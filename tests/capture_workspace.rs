@@ -62,6 +62,7 @@ async fn recorded(folder: &Path, script: &str, content: Content, workspace: bool
         brakes: Brakes::default(),
         proxy,
         workspace,
+        intercept: None,
         leave_out: Some(folder.join(".hb")),
     };
     let came = record(record_this, memory.clone()).await.unwrap();

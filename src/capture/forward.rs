@@ -10,11 +10,14 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
+use super::call::{Call, Closing, Opening};
 use super::decode::Decoder;
 use super::proxy::{Ask, AskError, Known, Shared, Told};
-use super::queue::{Call, Closing, Message, Opening, Started, add};
+use super::queue::{Message, Started, add};
 use super::route::{self, Route};
+use super::spill::Pieces;
 use super::tee::{BoxError, Down, Made, Up, chain};
+use super::tunnel::{self, Inside};
 use super::upstream::{Answer, Asked, Reply, Upstream};
 use super::{clock, mock, serve, websocket};
 use crate::provider;
@@ -32,6 +35,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
+/// How long a call waits in strict mode for a recorder that lags.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Serves one request. An error closes the connection, as the upstream closed it on us.
 pub(super) async fn handle(
     shared: Arc<Shared>,
@@ -45,18 +51,32 @@ pub(super) async fn handle(
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return Ok(answer);
     }
-    if let Some(answer) = serve::own_pages(&shared, &parts) {
-        return Ok(answer);
+    let (route, name, upstream) = match parts.extensions.remove::<Inside>() {
+        Some(inside) => {
+            let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+            (inside.route(target), inside.name, inside.upstream)
+        }
+        None => {
+            if let Some(answer) = serve::own_pages(&shared, &parts) {
+                return Ok(answer);
+            }
+            let given = match serve::admit(&shared, &mut parts) {
+                Ok(given) => given,
+                Err(answer) => return Ok(*answer),
+            };
+            if let (&Method::CONNECT, Some(intercept)) = (&parts.method, &shared.intercept) {
+                return Ok(tunnel::connect(&shared, intercept.clone(), parts).await);
+            }
+            let route = route::read(&given, &parts.headers);
+            match find_upstream(&shared, &parts, &route) {
+                Ok((name, upstream)) => (route, name, upstream),
+                Err(why) => return Ok(refuse_unrouted(&route, &parts, &why)),
+            }
+        }
+    };
+    if parts.method == Method::CONNECT {
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "no tunnel inside a tunnel"));
     }
-    let given = match serve::admit(&shared, &mut parts) {
-        Ok(given) => given,
-        Err(answer) => return Ok(*answer),
-    };
-    let route = route::read(&given, &parts.headers);
-    let (name, upstream) = match find_upstream(&shared, &parts, &route) {
-        Ok(found) => found,
-        Err(why) => return Ok(refuse_unrouted(&route, &parts, &why)),
-    };
     for ours in [route::TRACE_HEADER, route::UPSTREAM_HEADER] {
         parts.headers.remove(ours);
     }
@@ -93,9 +113,12 @@ impl Asking {
     /// Asks the brakes, and in strict mode the recorder.
     pub(super) async fn enter(&self) -> Entry {
         let counts = &self.shared.queue.counts;
-        if self.shared.strict && serve::load(&counts.sink_errors) + serve::load(&counts.lost_calls) > 0 {
-            let why = "holdback runs in strict mode and cannot record: see its messages";
-            return Entry::Out(Box::new(refusal(provider::refusal(self.wire(), "not_recorded", why), 500)));
+        if self.shared.strict {
+            let lost = serve::load(&counts.sink_errors) + serve::load(&counts.lost_calls) > 0;
+            if lost || !self.shared.queue.make_room(PATIENCE).await {
+                let why = "holdback runs in strict mode and cannot record: see its messages";
+                return Entry::Out(Box::new(refusal(provider::refusal(self.wire(), "not_recorded", why), 500)));
+            }
         }
         let Some(known) = &self.known else { return Entry::In(0) };
         if known.held.limits().need_totals() {
@@ -122,7 +145,7 @@ impl Asking {
             method: self.parts.method.clone(),
             target: self.route.target.clone(),
             headers: self.parts.headers.clone(),
-            body: Vec::new(),
+            body: Pieces::default(),
             weight: 0,
         })
     }

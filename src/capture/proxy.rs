@@ -1,25 +1,33 @@
 //! The recording proxy: a server on a listener handed in, upstreams it may forward to, a recorder beside it.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::brake::{Brakes, Held, Pulled};
 use super::client::{self, Pool};
+use super::intercept::Intercept;
 use super::queue::{Counts, Message, Queue, add};
 use super::recorder::{self, Settings};
 use super::route::Belongs;
+use super::spill::Spill;
+use super::tunnel::Inside;
 use super::upstream::{Answers, Upstreams};
 use super::{clock, forward};
 use crate::price::Table;
@@ -50,12 +58,19 @@ pub struct ProxyConfig {
     pub strict: bool,
     /// Look into every request for a model named `mock/…`. It costs reading the whole request before it is passed on.
     pub mock_models: bool,
-    /// Memory for what the recorder has not dealt with yet. Beyond it calls pass unrecorded and are counted.
+    /// Memory for what the recorder has not dealt with yet.
     pub queue_bytes: u64,
+    /// Where bodies wait when that runs short, sealed and in a file without a name. Without it, and beyond it, calls pass unrecorded
+    /// and are counted.
+    pub spill: Option<PathBuf>,
+    /// The most that waits there.
+    pub spill_bytes: u64,
     /// The most that is kept of one answer.
     pub body_bytes: u64,
     /// Who has no such token is turned away.
     pub token: Option<String>,
+    /// Answers CONNECT, when set; otherwise there are no tunnels.
+    pub(super) intercept: Option<Arc<Intercept>>,
 }
 
 impl ProxyConfig {
@@ -69,8 +84,11 @@ impl ProxyConfig {
             strict: false,
             mock_models: true,
             queue_bytes: 256 << 20,
+            spill: None,
+            spill_bytes: 4 << 30,
             body_bytes: 256 << 20,
             token: None,
+            intercept: None,
         }
     }
 }
@@ -132,6 +150,10 @@ pub(super) struct Shared {
     pub(super) mock_models: bool,
     pub(super) body_bytes: u64,
     pub(super) token: Option<String>,
+    pub(super) intercept: Option<Arc<Intercept>>,
+    /// Connections that left HTTP by CONNECT.
+    pub(super) tunnels: Mutex<JoinSet<()>>,
+    stopped: watch::Receiver<bool>,
     traces: RwLock<HashMap<TraceId, Arc<Known>>>,
     connections: AtomicU64,
 }
@@ -161,15 +183,23 @@ impl Proxy {
         if !address.ip().is_loopback() && config.token.is_none() {
             return Err(ProxyError::NoToken(address));
         }
-        let (queue, messages) = Queue::new(config.queue_bytes);
+        let spill = config.spill.map(|folder| Spill::new(folder, config.spill_bytes));
+        let spills = spill.is_some();
+        let (queue, messages) = Queue::new(config.queue_bytes, spill);
         let settings = Settings { content: config.content, prices: config.prices, redactor: config.redactor };
         let recorder = {
             let queue = queue.clone();
             std::thread::Builder::new()
                 .name("recorder".to_owned())
-                .spawn(move || recorder::run(&messages, queue, settings, sink))
+                .spawn(move || recorder::run(messages, queue, settings, sink))
                 .map_err(ProxyError::Thread)?
         };
+        if spills {
+            let queue = queue.clone();
+            let spiller = std::thread::Builder::new().name("spill".to_owned());
+            spiller.spawn(move || queue.keep_spilling()).map_err(ProxyError::Thread)?;
+        }
+        let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             upstreams: config.upstreams,
             pool: client::pool(true),
@@ -179,10 +209,12 @@ impl Proxy {
             mock_models: config.mock_models,
             body_bytes: config.body_bytes,
             token: config.token,
+            intercept: config.intercept,
+            tunnels: Mutex::default(),
+            stopped: stopped.clone(),
             traces: RwLock::default(),
             connections: AtomicU64::new(0),
         });
-        let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(accept(listener, shared.clone(), stopped));
         Ok(Proxy { shared, address, stop, server: Some(server), recorder: Some(recorder) })
     }
@@ -217,7 +249,7 @@ impl Proxy {
 
     /// Keeps things of one trace from anywhere.
     pub(super) fn notes(&self, trace: TraceId) -> Notes {
-        Notes { queue: self.shared.queue.clone(), trace }
+        Notes::new(&self.shared, trace)
     }
 
     /// Ends a trace and says what came of it, once all of it has been recorded. `lost_calls` is filled in here.
@@ -277,6 +309,11 @@ impl Proxy {
             server.abort();
             let _ = server.await;
         }
+        let mut tunnels = std::mem::take(&mut *self.shared.tunnels.lock().unwrap_or_else(PoisonError::into_inner));
+        let all_closed = async { while tunnels.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all_closed).await.is_err() {
+            tunnels.shutdown().await;
+        }
     }
 
     async fn stop_recorder(&mut self) {
@@ -292,6 +329,7 @@ impl Drop for Proxy {
         if let Some(server) = &self.server {
             server.abort();
         }
+        self.shared.tunnels.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         self.shared.queue.send(Message::Stop);
     }
 }
@@ -304,6 +342,10 @@ pub(super) struct Notes {
 }
 
 impl Notes {
+    pub(super) fn new(shared: &Shared, trace: TraceId) -> Self {
+        Notes { queue: shared.queue.clone(), trace }
+    }
+
     pub(super) fn send(&self, note: Note) {
         self.queue.send(Message::Noted(Belongs::Trace(self.trace, None), Box::new(note), clock::now()));
     }
@@ -344,7 +386,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve(stream, shared.clone(), stopped.clone()));
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(hold(TokioIo::new(stream), shared.clone(), None));
                 }
                 // Out of file descriptors, or the client is gone already: neither is a reason to stop.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -357,8 +400,20 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
+/// Serves one connection to its end: a client's own, or what is inside an intercepted tunnel. Boxed, because the one leads to
+/// the other.
+pub(super) fn hold<I>(io: I, shared: Arc<Shared>, inside: Option<Inside>) -> Pin<Box<dyn Future<Output = ()> + Send>>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    Box::pin(serve(io, shared, inside))
+}
+
+async fn serve<I>(io: I, shared: Arc<Shared>, inside: Option<Inside>)
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let mut stopped = shared.stopped.clone();
     let number = shared.connections.fetch_add(1, Ordering::Relaxed);
     add(&shared.queue.counts.open_connections, 1);
     let mut builder = auto::Builder::new(TokioExecutor::new()).preserve_header_case(true);
@@ -377,9 +432,14 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Recei
         .timer(TokioTimer::new());
     let service = {
         let shared = shared.clone();
-        service_fn(move |request| forward::handle(shared.clone(), number, request))
+        service_fn(move |mut request: Request<Incoming>| {
+            if let Some(inside) = &inside {
+                request.extensions_mut().insert(inside.clone());
+            }
+            forward::handle(shared.clone(), number, request)
+        })
     };
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(io, service);
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}

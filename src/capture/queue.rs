@@ -1,22 +1,26 @@
-//! The way from the proxy to the recorder: bounded in bytes, never waited for. What doesn't fit is dropped and counted.
+//! The way from the proxy to the recorder: bounded in bytes, never waited for. When memory for it runs short, what has waited
+//! longest waits on disk instead (see [`super::spill`]); what fits nowhere is dropped and counted.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 use tokio::sync::{Notify, oneshot};
 
 use super::brake::Held;
 use super::proxy::Totals;
 use super::route::Belongs;
-use super::{clock, ids};
+use super::spill::{Pieces, Spill};
 use crate::trace::{CallEnd, CallId, Note, Timestamp, TraceEnded, TraceId, TraceStarted};
 
-/// What a message weighs beside its body: headers, bookkeeping.
-const OVERHEAD: u64 = 2048;
+/// What a message weighs beside its body and headers.
+pub(super) const OVERHEAD: u64 = 1024;
+/// Messages the recorder takes at once.
+const BATCH: usize = 16;
+/// Smaller bodies stay in memory: moving them costs more than it gives.
+const WORTH_SPILLING: u64 = 4096;
 
 /// What the recorder is told.
 pub(super) enum Message {
@@ -42,7 +46,7 @@ pub(super) struct Started {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) headers: HeaderMap,
-    pub(super) body: Vec<Bytes>,
+    pub(super) body: Pieces,
     pub(super) weight: u64,
 }
 
@@ -54,7 +58,7 @@ pub(super) struct Ended {
     pub(super) status: Option<u16>,
     pub(super) headers: HeaderMap,
     /// Microseconds since the request, and what came.
-    pub(super) chunks: Vec<(u64, Bytes)>,
+    pub(super) chunks: Pieces,
     pub(super) weight: u64,
     /// Whether all of the body is in `chunks`; the queue was full or the body too long when not.
     pub(super) whole: bool,
@@ -73,6 +77,8 @@ pub struct Counts {
     pub lost_calls: AtomicU64,
     /// Answers of which only a part could be kept.
     pub cut_bodies: AtomicU64,
+    /// Requests and answers that waited on disk for a recorder that lags.
+    pub spilled: AtomicU64,
     /// Events the store would not take.
     pub sink_errors: AtomicU64,
     pub bytes_up: AtomicU64,
@@ -92,36 +98,75 @@ pub(super) fn add(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Ordering::Relaxed);
 }
 
+/// Messages in the order they were sent.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Message>,
+    /// The number of the first one; each has one more than the one before.
+    first: u64,
+    /// Everything before this number has been spilled, or is not worth it.
+    looked_at: u64,
+    recorder_sleeps: bool,
+    spiller_sleeps: bool,
+    /// The recorder is gone.
+    closed: bool,
+}
+
 pub(super) struct Queue {
-    sender: mpsc::Sender<Message>,
+    line: Mutex<Line>,
+    news: Condvar,
+    pressure: Condvar,
     /// Bytes that calls under way and messages not yet dealt with hold.
     weight: AtomicU64,
     limit: u64,
+    spill: Option<Spill>,
     sent: AtomicU64,
     done: AtomicU64,
     progress: Notify,
     pub(super) counts: Counts,
 }
 
+/// Where the recorder takes its messages from.
+pub(super) struct Outlet {
+    queue: Arc<Queue>,
+    taken: VecDeque<Message>,
+}
+
 impl Queue {
-    pub(super) fn new(limit: u64) -> (Arc<Self>, mpsc::Receiver<Message>) {
-        let (sender, receiver) = mpsc::channel();
-        let queue = Queue {
-            sender,
+    pub(super) fn new(limit: u64, spill: Option<Spill>) -> (Arc<Self>, Outlet) {
+        let queue = Arc::new(Queue {
+            line: Mutex::default(),
+            news: Condvar::new(),
+            pressure: Condvar::new(),
             weight: AtomicU64::new(0),
             limit,
+            spill,
             sent: AtomicU64::new(0),
             done: AtomicU64::new(0),
             progress: Notify::new(),
             counts: Counts::default(),
-        };
-        (Arc::new(queue), receiver)
+        });
+        (queue.clone(), Outlet { queue, taken: VecDeque::new() })
     }
 
-    /// Claims room for so many bytes.
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims room for so many bytes of a body. The last eighth is left to what calls need besides, so that a call whose body
+    /// waits on disk can still be told of.
     pub(super) fn claim(&self, bytes: u64) -> bool {
+        self.claim_below(bytes, self.limit - self.limit / 8)
+    }
+
+    /// Claims room for what a message holds beside its body.
+    pub(super) fn claim_overhead(&self, bytes: u64) -> bool {
+        self.claim_below(bytes, self.limit)
+    }
+
+    fn claim_below(&self, bytes: u64, limit: u64) -> bool {
         let before = self.weight.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit;
+        let fits = before.saturating_add(bytes) <= limit;
         if !fits {
             self.release(bytes);
         }
@@ -137,6 +182,15 @@ impl Queue {
         self.weight.load(Ordering::Relaxed)
     }
 
+    /// Whether so much waits that the next call might not fit.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.weight() > self.limit / 4 * 3
+    }
+
+    fn under_pressure(&self) -> bool {
+        self.weight() > self.limit / 2
+    }
+
     /// Messages that wait, for the metrics.
     pub(super) fn lag(&self) -> u64 {
         self.sent.load(Ordering::Relaxed).saturating_sub(self.done.load(Ordering::Relaxed))
@@ -144,12 +198,24 @@ impl Queue {
 
     /// Sends; false when the recorder is gone.
     pub(super) fn send(&self, message: Message) -> bool {
-        self.sent.fetch_add(1, Ordering::AcqRel);
-        let sent = self.sender.send(message).is_ok();
-        if !sent {
-            self.done.fetch_add(1, Ordering::AcqRel);
+        let mut line = self.line();
+        if line.closed {
+            return false;
         }
-        sent
+        line.waiting.push_back(message);
+        self.sent.fetch_add(1, Ordering::AcqRel);
+        let wake = std::mem::take(&mut line.recorder_sleeps);
+        let spill = line.spiller_sleeps && self.under_pressure();
+        line.spiller_sleeps &= !spill;
+        drop(line);
+        // Waking a thread is a system call: only when it sleeps.
+        if wake {
+            self.news.notify_one();
+        }
+        if spill {
+            self.pressure.notify_one();
+        }
+        true
     }
 
     /// The recorder has dealt with one message.
@@ -162,171 +228,140 @@ impl Queue {
     /// Waits until everything sent so far has been dealt with, but never long: brakes want fresh sums, not a stopped loop.
     pub(super) async fn settle(&self) {
         let target = self.sent.load(Ordering::Acquire);
-        let caught_up = async {
+        self.wait_until(Duration::from_secs(1), || self.done.load(Ordering::Acquire) >= target).await;
+    }
+
+    /// Waits until there is room for the next call; false when there is none after so long.
+    pub(super) async fn make_room(&self, patience: Duration) -> bool {
+        self.wait_until(patience, || !self.is_crowded()).await
+    }
+
+    async fn wait_until(&self, patience: Duration, come: impl Fn() -> bool) -> bool {
+        let wait = async {
             loop {
                 let progress = self.progress.notified();
-                if self.done.load(Ordering::Acquire) >= target {
+                if come() {
                     break;
                 }
                 progress.await;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), caught_up).await;
-    }
-}
-
-const PENDING: u8 = 0;
-const SENT: u8 = 1;
-const LOST: u8 = 2;
-
-/// A call under way, as both directions of it see it.
-pub(super) struct Call {
-    pub(super) queue: Arc<Queue>,
-    pub(super) id: CallId,
-    pub(super) begun: Instant,
-    pub(super) held: Option<Arc<Held>>,
-    start: AtomicU8,
-}
-
-impl Call {
-    pub(super) fn new(queue: Arc<Queue>, held: Option<Arc<Held>>) -> Arc<Self> {
-        add(&queue.counts.calls, 1);
-        add(&queue.counts.open_calls, 1);
-        Arc::new(Call { queue, id: ids::call(), begun: clock::tick(), held, start: AtomicU8::new(PENDING) })
+        tokio::time::timeout(patience, wait).await.is_ok()
     }
 
-    fn lose(&self) {
-        if self.start.swap(LOST, Ordering::AcqRel) != LOST {
-            add(&self.queue.counts.lost_calls, 1);
-            if let Some(held) = &self.held {
-                held.lose();
+    /// Moves bodies to disk whenever memory for them runs short, until the recorder is gone. Neither the proxy nor the recorder
+    /// ever waits for it: a body is copied out first, and let go of only once it is on disk.
+    pub(super) fn keep_spilling(&self) {
+        let Some(spill) = &self.spill else { return };
+        while let Some(number) = self.next_to_spill() {
+            let Some(pieces) = self.with_pieces(number, |pieces, _| pieces.clone()) else { continue };
+            let Ok(spilled) = spill.put(&pieces) else {
+                // The disk is full or broken: try again when the next message comes.
+                self.line().looked_at = number + 1;
+                continue;
+            };
+            let moved = self.with_pieces(number, |pieces, weight| {
+                let freed = pieces.len();
+                *pieces = spilled.into();
+                *weight -= freed;
+                freed
+            });
+            match moved {
+                Some(freed) => {
+                    self.release(freed);
+                    self.progress.notify_waiters();
+                    add(&self.counts.spilled, 1);
+                }
+                // The recorder was faster.
+                None => spill.free(&spilled),
+            }
+        }
+    }
+
+    /// The number of a message whose body should go to disk; `None` at the end of all.
+    fn next_to_spill(&self) -> Option<u64> {
+        let mut line = self.line();
+        loop {
+            if line.closed {
+                return None;
+            }
+            let end = line.first + line.waiting.len() as u64;
+            let mut at = line.looked_at.max(line.first);
+            while self.under_pressure() && at < end {
+                let index = usize::try_from(at - line.first).ok()?;
+                if line.waiting[index].pieces().is_some_and(|(pieces, _)| pieces.len() >= WORTH_SPILLING) {
+                    line.looked_at = at;
+                    return Some(at);
+                }
+                at += 1;
+            }
+            line.looked_at = at.min(end);
+            line.spiller_sleeps = true;
+            line = self.pressure.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Looks at the body of a message that still waits in memory, and at its weight.
+    fn with_pieces<T>(&self, number: u64, look: impl FnOnce(&mut Pieces, &mut u64) -> T) -> Option<T> {
+        let mut line = self.line();
+        let index = usize::try_from(number.checked_sub(line.first)?).ok()?;
+        let (pieces, weight) = line.waiting.get_mut(index)?.pieces()?;
+        Some(look(pieces, weight))
+    }
+
+    /// A body, from wherever it waits; `None` when the disk did not give it back.
+    pub(super) fn fetch(&self, pieces: Pieces) -> Option<Vec<(u64, bytes::Bytes)>> {
+        match pieces {
+            Pieces::Here(list) => Some(list),
+            Pieces::There(spilled) => {
+                let spill = self.spill.as_ref()?;
+                let list = spill.get(&spilled);
+                spill.free(&spilled);
+                list.ok()
             }
         }
     }
 }
 
-/// Tells the recorder of a request, once: when it has been read, or when nobody will read on.
-pub(super) struct Opening {
-    call: Arc<Call>,
-    started: Option<Box<Started>>,
-}
-
-impl Opening {
-    pub(super) fn new(call: Arc<Call>, mut started: Box<Started>) -> Self {
-        let fits = call.queue.claim(OVERHEAD);
-        if !fits {
-            call.lose();
-        }
-        started.weight = OVERHEAD;
-        Opening { call, started: fits.then_some(started) }
-    }
-
-    /// The next piece of the body.
-    pub(super) fn push(&mut self, piece: &Bytes) {
-        add(&self.call.queue.counts.bytes_up, piece.len() as u64);
-        let Some(started) = &mut self.started else { return };
-        if self.call.queue.claim(piece.len() as u64) {
-            started.weight += piece.len() as u64;
-            started.body.push(piece.clone());
-        } else {
-            self.call.queue.release(started.weight);
-            self.started = None;
-            self.call.lose();
-        }
-    }
-
-    /// The body is whole.
-    pub(super) fn finish(&mut self) {
-        let Some(started) = self.started.take() else { return };
-        let weight = started.weight;
-        if self.call.queue.send(Message::Started(started)) {
-            self.call.start.store(SENT, Ordering::Release);
-        } else {
-            self.call.queue.release(weight);
-            self.call.lose();
+impl Message {
+    /// The body it carries, and the weight of the whole.
+    fn pieces(&mut self) -> Option<(&mut Pieces, &mut u64)> {
+        match self {
+            Message::Started(started) => Some((&mut started.body, &mut started.weight)),
+            Message::Ended(ended) => Some((&mut ended.chunks, &mut ended.weight)),
+            _ => None,
         }
     }
 }
 
-impl Drop for Opening {
-    fn drop(&mut self) {
-        self.finish();
-    }
-}
-
-/// Tells the recorder how a call ended, once. Dropped before its end it says that the client has gone.
-pub(super) struct Closing {
-    call: Arc<Call>,
-    ended: Option<Box<Ended>>,
-    limit: u64,
-}
-
-impl Closing {
-    pub(super) fn new(call: Arc<Call>, limit: u64) -> Self {
-        let ended = Ended {
-            call: call.id,
-            at: Timestamp::default(),
-            end: CallEnd::ClientGone,
-            status: None,
-            headers: HeaderMap::new(),
-            chunks: Vec::new(),
-            weight: 0,
-            whole: true,
-            error: None,
-        };
-        Closing { call, ended: Some(Box::new(ended)), limit }
-    }
-
-    /// The answer begins.
-    pub(super) fn head(&mut self, status: u16, headers: HeaderMap) {
-        if let Some(ended) = &mut self.ended {
-            ended.status = Some(status);
-            ended.headers = headers;
-        }
-    }
-
-    /// The next piece of the body.
-    pub(super) fn push(&mut self, piece: &Bytes) {
-        add(&self.call.queue.counts.bytes_down, piece.len() as u64);
-        let Some(ended) = &mut self.ended else { return };
-        let fits =
-            ended.whole && ended.weight + piece.len() as u64 <= self.limit && self.call.queue.claim(piece.len() as u64);
-        if fits {
-            ended.weight += piece.len() as u64;
-            ended.chunks.push((clock::micros_since(self.call.begun), piece.clone()));
-        } else if ended.whole {
-            ended.whole = false;
-            add(&self.call.queue.counts.cut_bodies, 1);
-        }
-    }
-
-    /// The end has come.
-    pub(super) fn finish(&mut self, end: CallEnd, error: Option<String>) {
-        let Some(mut ended) = self.ended.take() else { return };
-        let queue = &self.call.queue;
-        queue.counts.open_calls.fetch_sub(1, Ordering::Relaxed);
-        ended.at = clock::now();
-        ended.end = end;
-        ended.error = error;
-        let weight = ended.weight;
-        let known = self.call.start.load(Ordering::Acquire) != LOST;
-        if known && queue.claim(OVERHEAD) {
-            ended.weight += OVERHEAD;
-            if queue.send(Message::Ended(ended)) {
-                return;
+impl Outlet {
+    /// The next message, when there is one.
+    pub(super) fn next(&mut self) -> Message {
+        loop {
+            if let Some(message) = self.taken.pop_front() {
+                return message;
             }
-            queue.release(OVERHEAD);
-        }
-        queue.release(weight);
-        self.call.lose();
-        if let Some(held) = &self.call.held {
-            held.leave(0, None);
+            let mut line = self.queue.line();
+            while line.waiting.is_empty() {
+                line.recorder_sleeps = true;
+                line = self.queue.news.wait(line).unwrap_or_else(PoisonError::into_inner);
+            }
+            line.recorder_sleeps = false;
+            let count = line.waiting.len().min(BATCH);
+            self.taken.extend(line.waiting.drain(..count));
+            line.first += count as u64;
         }
     }
 }
 
-impl Drop for Closing {
+impl Drop for Outlet {
     fn drop(&mut self) {
-        self.finish(CallEnd::ClientGone, None);
+        let mut line = self.queue.line();
+        line.closed = true;
+        // Whoever waits for an answer hears that there will be none.
+        let left = std::mem::take(&mut line.waiting);
+        drop(line);
+        drop(left);
+        self.queue.pressure.notify_one();
     }
 }

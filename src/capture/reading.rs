@@ -29,9 +29,9 @@ pub(super) struct Read {
 }
 
 /// Reads an answer. It may be anything.
-pub(super) fn read(wire: Wire, ended: Ended, prices: &Table, asked: Option<&str>) -> Read {
-    let Ended { at, end, status, headers, chunks, whole, error: broken, .. } = ended;
-    let (body, chunks, unpacked) = unpack(&headers, chunks);
+pub(super) fn read(wire: Wire, ended: Ended, pieces: Vec<(u64, Bytes)>, prices: &Table, asked: Option<&str>) -> Read {
+    let Ended { at, end, status, headers, whole, error: broken, .. } = ended;
+    let (body, chunks, unpacked) = unpack(&headers, pieces);
     let headers = kept_headers(&headers, unpacked);
     let response = status.map(|status| provider::response(wire, status, &headers, &body)).unwrap_or_default();
     let end = match end {
@@ -105,16 +105,16 @@ fn unpack(headers: &HeaderMap, pieces: Vec<(u64, Bytes)>) -> (Bytes, Vec<Chunk>,
         }
     }
     let chunks = pieces.iter().map(|(at, piece)| Chunk { at: *at, len: piece.len() as u64 }).collect();
-    (joined(pieces.into_iter().map(|(_, piece)| piece).collect()), chunks, false)
+    (joined(pieces), chunks, false)
 }
 
 /// Pieces as one.
-pub(super) fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+pub(super) fn joined(mut pieces: Vec<(u64, Bytes)>) -> Bytes {
     if pieces.len() < 2 {
-        return pieces.pop().unwrap_or_default();
+        return pieces.pop().map(|(_, piece)| piece).unwrap_or_default();
     }
-    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(|(_, piece)| piece.len()).sum());
+    pieces.iter().for_each(|(_, piece)| whole.extend_from_slice(piece));
     whole.freeze()
 }
 

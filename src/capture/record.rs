@@ -2,6 +2,7 @@
 //! came of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -11,11 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::adapter::{self, AdapterError, Pointed, Setting};
 use super::brake::Brakes;
 use super::child::{self, ChildError, Env, Exit, Input, Killer, Output, Spec};
+use super::intercept::{Intercept, InterceptError};
 use super::proxy::{Begin, Proxy, ProxyConfig, ProxyError, Totals};
 use super::upstream::Upstream;
 use super::workspace::{self, Snapshots, Watch};
 use super::{clock, ids};
-use crate::trace::{Sink, Source, TraceEnded, TraceId, TraceOutcome, TraceStarted};
+use crate::redact::Redactor;
+use crate::trace::{Content, Sink, Source, TraceEnded, TraceId, TraceOutcome, TraceStarted};
 
 /// How long connections that the child left open may take to close.
 const GRACE: Duration = Duration::from_millis(500);
@@ -29,6 +32,8 @@ pub enum RecordError {
     Adapter(#[from] AdapterError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error(transparent)]
+    Intercept(#[from] InterceptError),
     #[error("cannot open a port on this machine: {0}")]
     Listen(std::io::Error),
     #[error("cannot make a temporary folder: {0}")]
@@ -52,6 +57,8 @@ pub struct Record {
     pub workspace: bool,
     /// A folder that is none of the work, wherever it is: the store.
     pub leave_out: Option<PathBuf>,
+    /// Hosts whose TLS is intercepted; none listed means those of the upstreams behind TLS. `None`: no interception.
+    pub intercept: Option<Vec<String>>,
 }
 
 /// What came of it.
@@ -97,38 +104,39 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     };
     let pointed = agent.point(&setting)?;
     let command = with_arguments(&record.command, agent_at, &pointed.arguments);
-    let variables = variables(&record.environment, &pointed, &base, trace);
+    let mut variables = variables(&record.environment, &pointed, &base, trace);
     let mut config = record.proxy;
     for (name, live) in pointed.upstreams {
         config.upstreams.set(&name, Upstream::Live(live));
+    }
+    if let Some(hosts) = record.intercept {
+        let hosts = if hosts.is_empty() { config.upstreams.hosts() } else { hosts };
+        let intercept = Intercept::new(trace, &hosts)?;
+        variables.extend(intercept.variables(&record.environment, scratch.path(), address)?);
+        config.intercept = Some(Arc::new(intercept));
     }
     let content = config.content;
     let redactor = config.redactor.clone();
     let (sink, line) = workspace::watch(sink, record.workspace);
     let proxy = Proxy::start(config, listener, sink)?;
-    let (git_commit, git_dirty) = git_state(record.cwd.clone()).await;
     let started = TraceStarted {
         name: record.name,
         tags: record.tags,
-        source: Source::Recorded,
         content,
         agent: Some(agent.name().to_owned()),
-        command: record.command,
-        cwd: Some(record.cwd.to_string_lossy().into_owned()),
-        git_commit,
-        git_dirty,
-        parent: None,
+        command: kept_command(&record.command, content, &redactor),
+        ..place(&record.cwd).await
     };
     proxy.begin(trace, Begin { started, brakes: record.brakes, ..Begin::default() });
-    let snapshots = match line {
-        Some(line) => {
-            let (cwd, scratch) = (record.cwd.clone(), scratch.path().to_owned());
-            let watch =
-                Watch { cwd, scratch, leave_out: record.leave_out, content, redactor, notes: proxy.notes(trace) };
-            Some(Snapshots::begin(line, watch).await)
-        }
-        None => None,
+    let watch = Watch {
+        cwd: record.cwd.clone(),
+        scratch: scratch.path().to_owned(),
+        leave_out: record.leave_out,
+        content,
+        redactor,
+        notes: proxy.notes(trace),
     };
+    let snapshots = Snapshots::begin(line, watch).await;
     let begun = clock::tick();
     let spec = spec(command, record.cwd, variables);
     let exit = match run(&spec).await {
@@ -139,16 +147,35 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
         }
     };
     let duration = Duration::from_micros(clock::micros_since(begun));
-    if let Some(snapshots) = snapshots {
-        // Its last calls first, so that what they changed is said to be theirs.
-        proxy.flush().await;
-        snapshots.finish().await;
-    }
+    // Its last calls first, so that what they changed is said to be theirs.
+    proxy.flush().await;
+    snapshots.finish().await;
     let outcome = outcome_of(&exit);
     let ended = TraceEnded { outcome, exit_code: exit.code, signal: exit.signal, reason: None, lost_calls: 0 };
     let totals = proxy.finish(trace, ended, GRACE).await;
     let outcome = if totals.pulled.is_some() && totals.refused > 0 { TraceOutcome::Braked } else { outcome };
     Ok(Recorded { trace, agent: agent.name(), exit, outcome, duration, totals })
+}
+
+/// The command as it may be kept: keys on a command line are secrets too, and what an agent is told there is text.
+fn kept_command(command: &[String], content: Content, redactor: &Redactor) -> Vec<String> {
+    let kept = |(at, word): (usize, &String)| match content {
+        Content::Full => word.clone(),
+        Content::Redacted => redactor.text(word).0.into_owned(),
+        Content::None if at == 0 => redactor.text(word).0.into_owned(),
+        Content::None => match word.strip_prefix('-') {
+            Some(_) => word.split_once('=').map_or_else(|| word.clone(), |(flag, _)| format!("{flag}=…")),
+            None => "…".to_owned(),
+        },
+    };
+    command.iter().enumerate().map(kept).collect()
+}
+
+/// What there is to know of the folder that a command runs in.
+async fn place(cwd: &Path) -> TraceStarted {
+    let (git_commit, git_dirty) = git_state(cwd.to_owned()).await;
+    let cwd = Some(cwd.to_string_lossy().into_owned());
+    TraceStarted { source: Source::Recorded, cwd, git_commit, git_dirty, ..TraceStarted::default() }
 }
 
 /// A child with our own terminal.
@@ -280,6 +307,18 @@ mod tests {
             text(&["npx", "codex", "-c", "a=1", "exec", "x"])
         );
         assert_eq!(with_arguments(&[], 0, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_command_is_kept_without_its_keys_and_without_text_where_none_is_kept() {
+        let redactor = Redactor::new(&crate::redact::Rules::default()).unwrap();
+        let key = format!("ghp_{}", "0123456789abcdefghijABCDEFGHIJ012345");
+        let command = text(&["agent", "--token", &key, "--model=gpt-x", "-p", "our secret plan"]);
+        assert_eq!(kept_command(&command, Content::Full, &redactor), command);
+        let redacted = kept_command(&command, Content::Redacted, &redactor);
+        assert!(redacted[2].starts_with("[redacted:") && redacted[5] == command[5], "{redacted:?}");
+        let none = kept_command(&command, Content::None, &redactor);
+        assert_eq!(none, text(&["agent", "--token", "…", "--model=…", "-p", "…"]));
     }
 
     #[test]

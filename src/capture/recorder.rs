@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use super::brake::{self, Held};
 use super::conversation::{Conversations, Placed};
 use super::forward;
 use super::lately::Lately;
 use super::proxy::Totals;
-use super::queue::{Ended, Message, Queue, Started, add};
+use super::queue::{Ended, Message, Outlet, Queue, Started, add};
 use super::reading::{self, Read};
 use super::route::Belongs;
 use crate::price::Table;
@@ -35,8 +34,8 @@ pub(super) struct Settings {
     pub(super) redactor: Arc<Redactor>,
 }
 
-/// Runs until it is told to stop or nobody is left to tell it anything.
-pub(super) fn run<S: Sink>(messages: &Receiver<Message>, queue: Arc<Queue>, settings: Settings, sink: S) {
+/// Runs until it is told to stop.
+pub(super) fn run<S: Sink>(mut messages: Outlet, queue: Arc<Queue>, settings: Settings, sink: S) {
     let mut recorder = Recorder {
         queue,
         settings,
@@ -48,7 +47,8 @@ pub(super) fn run<S: Sink>(messages: &Receiver<Message>, queue: Arc<Queue>, sett
         lately: Lately::default(),
         used: 0,
     };
-    while let Ok(message) = messages.recv() {
+    loop {
+        let message = messages.next();
         if matches!(message, Message::Stop) {
             break;
         }
@@ -199,7 +199,9 @@ impl<S: Sink> Recorder<S> {
     }
 
     fn started(&mut self, started: Started) {
-        let raw = reading::joined(started.body);
+        let pieces = self.queue.fetch(started.body);
+        let gone = pieces.is_none();
+        let raw = reading::joined(pieces.unwrap_or_default());
         let plain = forward::decoded(&started.headers, &raw);
         let headers = reading::kept_headers(&started.headers, plain.as_ptr() != raw.as_ptr());
         drop(raw);
@@ -243,7 +245,7 @@ impl<S: Sink> Recorder<S> {
             parent_agent,
             retry_of,
         };
-        let lost = !self.put(trace, started.at, What::CallStarted(started.call, call));
+        let lost = gone || !self.put(trace, started.at, What::CallStarted(started.call, call));
         let model = reading::model_asked(&started.target, &plain);
         let open = Open {
             trace,
@@ -262,11 +264,16 @@ impl<S: Sink> Recorder<S> {
     }
 
     /// Deals with the end of a call and says what its messages weighed.
-    fn ended(&mut self, ended: Ended) -> u64 {
+    fn ended(&mut self, mut ended: Ended) -> u64 {
         let weight = ended.weight;
+        let pieces = self.queue.fetch(std::mem::take(&mut ended.chunks)).unwrap_or_else(|| {
+            ended.whole = false;
+            add(&self.queue.counts.cut_bodies, 1);
+            Vec::new()
+        });
         let Some(open) = self.open.remove(&ended.call) else { return weight };
         let call = ended.call;
-        let read = reading::read(open.wire, ended, &self.settings.prices, open.model.as_deref());
+        let read = reading::read(open.wire, ended, pieces, &self.settings.prices, open.model.as_deref());
         self.count(&open, &read);
         let failed = read.summary.error.is_some() || !matches!(read.end, CallEnd::Complete | CallEnd::Refused);
         if let Some(book) = self.books.get_mut(&open.trace) {

@@ -99,6 +99,7 @@ fn metrics(shared: &Shared) -> Response<Down> {
         ("other_requests_total", "Requests that are no model calls.", &counts.other_requests),
         ("lost_calls_total", "Calls that were made and could not be recorded.", &counts.lost_calls),
         ("cut_bodies_total", "Answers of which only a part could be kept.", &counts.cut_bodies),
+        ("spilled_total", "Bodies that waited on disk for the recorder.", &counts.spilled),
         ("store_errors_total", "Events that the store would not take.", &counts.sink_errors),
         ("request_bytes_total", "Bytes of request bodies.", &counts.bytes_up),
         ("response_bytes_total", "Bytes of response bodies.", &counts.bytes_down),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
-use super::queue::{Closing, Opening};
+use super::call::{Closing, Opening};
 use crate::trace::CallEnd;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -202,6 +202,15 @@ impl Upstreams {
         self.list.iter().map(|(name, _)| &**name)
     }
 
+    /// Hosts that are spoken to behind TLS.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let host = |upstream: &Upstream| match upstream {
+            Upstream::Live(live) if live.scheme == Scheme::HTTPS => Some(live.authority.to_string()),
+            _ => None,
+        };
+        self.list.iter().filter_map(|(_, upstream)| host(upstream)).collect()
+    }
+
     /// The upstream that lives at an absolute address, for clients that use us as their HTTP proxy.
     pub(super) fn at(&self, uri: &Uri) -> Option<(&Arc<str>, &Upstream)> {
         let here = |upstream: &Upstream| matches!(upstream, Upstream::Live(live) if live.is_at(uri));

@@ -12,9 +12,9 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
+use super::call::{Call, Closing, Opening};
 use super::forward::{Asking, Entry, plain, strip_hop_by_hop};
 use super::frames::{self, Frames};
-use super::queue::{Call, Closing, Opening};
 use super::tee::{BoxError, Down, Up, chain};
 use super::upstream::Reply;
 use crate::trace::CallEnd;

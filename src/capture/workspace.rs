@@ -81,27 +81,28 @@ pub(super) fn watch<S: Sink>(sink: S, wanted: bool) -> (Watched<S>, Option<Line>
     (Watched { sink, tell: Some(tell.clone()) }, Some(Line { tell, told }))
 }
 
-/// Snapshots under way.
+/// Snapshots under way, where they are wanted.
 pub(super) struct Snapshots {
-    tell: Sender<Tell>,
+    tell: Option<Sender<Tell>>,
 }
 
 impl Snapshots {
     /// Begins to watch the work tree that `cwd` is in, and returns once its first state is known or took too long.
     /// Where there is no work tree nothing happens.
-    pub(super) async fn begin(line: Line, what: Watch) -> Self {
+    pub(super) async fn begin(line: Option<Line>, what: Watch) -> Self {
+        let Some(line) = line else { return Snapshots { tell: None } };
         let (ready, is_ready) = oneshot::channel();
         let told = line.told;
         // Without a thread there are no snapshots, and the run goes on.
         let _ = std::thread::Builder::new().name("workspace".to_owned()).spawn(move || follow(&told, what, ready));
         let _ = tokio::time::timeout(FIRST, is_ready).await;
-        Snapshots { tell: line.tell }
+        Snapshots { tell: Some(line.tell) }
     }
 
     /// Takes the last one.
     pub(super) async fn finish(self) {
         let (done, is_done) = oneshot::channel();
-        if self.tell.send(Tell::Over(done)).is_ok() {
+        if self.tell.is_some_and(|tell| tell.send(Tell::Over(done)).is_ok()) {
             let _ = tokio::time::timeout(LAST, is_done).await;
         }
     }

@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::recording::{Limits, Recording};
 use super::{Exit, Global, Misuse, out};
-use crate::capture::record::{self, Recorded};
+use crate::capture::InterceptError;
+use crate::capture::record::{self, RecordError, Recorded};
 use crate::store::log::Store;
 use crate::trace::TraceOutcome;
 
@@ -16,7 +17,8 @@ use crate::trace::TraceOutcome;
                   proxy on this machine, unchanged, and are kept in the store.\n\nExamples:\n  \
                   holdback record -- claude -p 'fix the failing test'\n  \
                   holdback record --name nightly --tag team=shop -- python agent.py\n  \
-                  holdback record --max-calls 50 --stop-on stuck -- codex exec 'tidy up'"
+                  holdback record --max-calls 50 --stop-on stuck -- codex exec 'tidy up'\n  \
+                  holdback record --tls-intercept --hosts api.example.com -- ./closed-agent"
 )]
 pub struct Record {
     /// A name to find the trace by
@@ -32,6 +34,13 @@ pub struct Record {
     /// Don't note which files each call changed (it is done in git work trees, with git's own objects)
     #[arg(long)]
     no_workspace: bool,
+    /// Also read what the command says over TLS to these hosts, for agents with an address compiled in. A certificate authority
+    /// made for this run is trusted by the command only, through its environment; other hosts are tunnelled unread
+    #[arg(long)]
+    tls_intercept: bool,
+    /// Hosts to intercept: api.example.com, api.example.com:8443, *.example.com [default: the upstreams behind TLS]
+    #[arg(long, value_name = "HOST,...", value_delimiter = ',', requires = "tls_intercept")]
+    hosts: Vec<String>,
     /// Print nothing of our own
     #[arg(short, long)]
     quiet: bool,
@@ -50,6 +59,7 @@ pub fn run(global: &Global, args: Record) -> anyhow::Result<Exit> {
         command: args.command,
         cwd: std::env::current_dir()?,
         workspace: !args.no_workspace,
+        intercept: args.tls_intercept.then_some(args.hosts),
     };
     let recorded = record(&store, &args.recording, args.limits, job)?;
     if !args.quiet {
@@ -74,6 +84,8 @@ pub struct Job {
     pub cwd: std::path::PathBuf,
     /// Whether to note which files each call changed.
     pub workspace: bool,
+    /// Hosts whose TLS is intercepted, if any is.
+    pub intercept: Option<Vec<String>>,
 }
 
 /// Records a command into a store.
@@ -94,9 +106,13 @@ pub fn record(store: &Store, recording: &Recording, limits: Limits, job: Job) ->
         brakes: settings.brakes,
         proxy: settings.proxy,
         workspace: job.workspace,
+        intercept: job.intercept,
         leave_out: Some(store.dir().to_owned()),
     };
-    Ok(runtime.block_on(record::record(record, writer))?)
+    runtime.block_on(record::record(record, writer)).map_err(|error| match error {
+        RecordError::Intercept(InterceptError::Chained { .. }) => Misuse(error.to_string()).into(),
+        other => anyhow::Error::from(other),
+    })
 }
 
 /// The one line that says what was recorded.
@@ -106,6 +122,9 @@ pub fn summary(recorded: &Recorded, paint: out::Paint) -> String {
         1 => "1 call".to_owned(),
         calls => format!("{calls} calls"),
     }];
+    if totals.agents > 0 {
+        facts.push(format!("{} sub-agents", totals.agents));
+    }
     if totals.usage.is_known() {
         facts.push(format!("{} tokens", out::count(totals.usage.total())));
     }

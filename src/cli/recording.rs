@@ -152,6 +152,7 @@ impl Recording {
         proxy.content = self.content.or(config.content).unwrap_or(Keep::Redacted).into();
         proxy.prices = prices(self.prices.as_deref().or(config.prices.as_deref()))?;
         proxy.strict = self.strict;
+        proxy.spill = Some(store.dir().to_owned());
         Ok(Settings { proxy, brakes: limits.or(config.brakes) })
     }
 

@@ -43,6 +43,50 @@ impl Drop for Small {
     }
 }
 
+/// A file system of its own on a loop device, which can be made to stand still: whoever writes waits.
+struct Still {
+    at: PathBuf,
+    frozen: bool,
+}
+
+fn done(program: &str, args: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+impl Still {
+    fn mount(folder: &Path) -> Option<Self> {
+        let (image, at) = (folder.join("image"), folder.join("still"));
+        File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        fs::create_dir(&at).unwrap();
+        let (image, place) = (image.to_str().unwrap(), at.to_str().unwrap());
+        let mounted = done("mkfs.ext4", &["-q", "-F", image]) && done("mount", &["-o", "loop", image, place]);
+        let mut still = mounted.then_some(Still { at: at.clone(), frozen: false })?;
+        // Not every kernel lets itself be asked.
+        (still.freeze() && still.thaw()).then_some(still)
+    }
+
+    fn freeze(&mut self) -> bool {
+        self.frozen = done("fsfreeze", &["-f", self.at.to_str().unwrap()]);
+        self.frozen
+    }
+
+    fn thaw(&mut self) -> bool {
+        self.frozen = !done("fsfreeze", &["-u", self.at.to_str().unwrap()]);
+        !self.frozen
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        if self.frozen {
+            self.thaw();
+        }
+        done("umount", &["-l", self.at.to_str().unwrap()]);
+    }
+}
+
 /// A loop under `holdback record` whose calls the test makes itself.
 struct Loop {
     child: Running,
@@ -163,4 +207,28 @@ async fn a_strict_loop_stops_over_a_full_disk() {
     assert_eq!(fake.seen().len(), 1 + passed, "what is refused goes nowhere");
     let said = running.end();
     assert!(said.contains("NOT recorded"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_goes_on_while_the_disk_stands_still_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut still) = Still::mount(folder.path()) else {
+        println!("skipped: making a file system that can stand still is not permitted here");
+        return;
+    };
+    let store = still.at.join("store");
+    let fake = Fake::start(vec![Act::json(ANSWER)]).await;
+    let running = Loop::start(&folder.path().join("loop"), &store, &fake, &[]).await;
+    assert_eq!(running.call("before").await, 200);
+    assert!(still.freeze());
+    for at in 0..20 {
+        assert_eq!(running.call(&noise(at)).await, 200, "the loop never notices");
+    }
+    assert!(still.thaw());
+    assert_eq!(running.call("after").await, 200);
+    let said = running.end();
+    assert!(!said.contains("NOT recorded"), "{said}");
+    let shown = json(folder.path(), &["--store", store.to_str().unwrap(), "traces", "show", "full", "--json"]);
+    let whole = shown["calls"].as_array().unwrap().iter().filter(|call| call["end"] == "complete").count();
+    assert_eq!((whole, shown["lost_calls"].as_u64()), (22, Some(0)), "{said}");
 }

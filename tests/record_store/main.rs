@@ -5,6 +5,7 @@
 mod fake;
 
 mod disk;
+mod intercept;
 mod killed;
 mod planted;
 mod secrets;

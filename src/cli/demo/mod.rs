@@ -96,6 +96,7 @@ impl Tour<'_> {
             command: agent_command(prompt)?,
             cwd: shop.path().to_path_buf(),
             workspace: false,
+            intercept: None,
         };
         let recorded = record::record(&self.global.store()?, &Recording::default(), Limits::default(), job)?;
         out::text(format!("{}\n", record::summary(&recorded, self.paint)))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::agents::{self, ShownAgent};
 use crate::context::{BlockId, Relation};
 use crate::provider;
 use crate::store::log::{Kept, LogError, Reader, StartedCall};
@@ -59,6 +60,8 @@ pub struct Conversation {
     #[serde(skip)]
     pub about: TraceStarted,
     pub calls: Vec<ShownCall>,
+    /// Sub-agents, each behind its parent.
+    pub agent_tree: Vec<ShownAgent>,
     pub notes: Vec<(Timestamp, Note)>,
     pub scores: Vec<(Timestamp, Score)>,
 }
@@ -107,6 +110,7 @@ pub fn read(reader: &Reader, trace: TraceId) -> Result<Conversation, LogError> {
             Kept::TraceEnded(..) | Kept::Record(_) | Kept::Removed(_) => {}
         }
     }
+    shown.agent_tree = agents::tree(&shown.calls);
     Ok(shown)
 }
 

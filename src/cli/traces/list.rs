@@ -82,9 +82,16 @@ fn row(trace: &TraceSummary, paint: out::Paint) -> Vec<String> {
         (Some(cost), _) => format!("≥{}", out::dollars(Some(cost))),
         (None, _) => "-".into(),
     };
-    let calls = match trace.failed_calls {
-        0 => trace.calls.to_string(),
-        failed => format!("{} ({failed} failed)", trace.calls),
+    let mut besides = Vec::new();
+    if trace.failed_calls > 0 {
+        besides.push(format!("{} failed", trace.failed_calls));
+    }
+    if trace.agents > 0 {
+        besides.push(format!("{} agents", trace.agents));
+    }
+    let calls = match besides.is_empty() {
+        true => trace.calls.to_string(),
+        false => format!("{} ({})", trace.calls, besides.join(", ")),
     };
     vec![
         paint.name(&trace.id.to_string()[..8]),

@@ -1,5 +1,6 @@
 //! `holdback traces`: list, look at, take out and remove what was recorded.
 
+pub mod agents;
 pub mod conversation;
 pub mod list;
 pub mod show;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::agents::ShownAgent;
 use super::conversation::{self, Conversation, ShownCall};
 use super::list;
 use crate::cli::{Exit, Global, Misuse, out};
@@ -87,6 +88,7 @@ pub fn run(global: &Global, args: &Show) -> anyhow::Result<Exit> {
     }
     let paint = global.paint();
     let mut text = heading(summary, about, paint);
+    text.push_str(&agents(&conversation.agent_tree, paint));
     for call in &conversation.calls {
         text.push('\n');
         text.push_str(&one_call(call, args.full, paint));
@@ -155,6 +157,32 @@ fn heading(summary: &TraceSummary, about: &TraceStarted, paint: out::Paint) -> S
     line("figures", figures);
     if summary.lost_calls > 0 {
         line("lost", paint.bad(&format!("{} calls were made and could not be stored", summary.lost_calls)));
+    }
+    text
+}
+
+/// The sub-agents, where there are any: one line each, children behind their parents.
+fn agents(tree: &[ShownAgent], paint: out::Paint) -> String {
+    let mut text = String::new();
+    let deepest = tree.iter().map(|agent| agent.depth).max().unwrap_or(0);
+    for (at, agent) in tree.iter().enumerate() {
+        if at == 0 {
+            let _ = writeln!(text, "  {} {} sub-agents, {deepest} deep", paint.dim("agents  "), tree.len());
+        }
+        let mut facts = vec![format!("{} calls", agent.calls)];
+        if agent.failed_calls > 0 {
+            facts.push(format!("{} failed", agent.failed_calls));
+        }
+        if agent.tokens > 0 {
+            facts.push(format!("{} tokens", out::count(agent.tokens)));
+        }
+        if agent.cost_usd.is_some() {
+            facts.push(out::dollars(agent.cost_usd));
+        }
+        let name = out::printable(&out::shorten(&agent.agent, 40));
+        // However deep they go, the line stays readable.
+        let indent = "  ".repeat(agent.depth.min(20));
+        let _ = writeln!(text, "         {indent}{} {}", paint.name(&name), paint.dim(&facts.join(" · ")));
     }
     text
 }

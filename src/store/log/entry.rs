@@ -158,6 +158,12 @@ pub struct TraceSummary {
     pub unpriced_calls: u64,
     /// In order of first use.
     pub models: Vec<String>,
+    /// Sub-agents that named themselves, and how deep they are nested.
+    pub agents: u64,
+    pub agent_depth: u64,
+    /// Those sub-agents, each with its parent.
+    #[serde(skip)]
+    pub(super) sub_agents: Vec<(String, Option<String>)>,
     /// The last error, in one line.
     pub error: Option<String>,
     /// Bytes its records take on disk.

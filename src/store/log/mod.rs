@@ -15,6 +15,7 @@ mod segment;
 mod shelf;
 mod side;
 mod summary;
+mod sums;
 mod verify;
 mod writer;
 

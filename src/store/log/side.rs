@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::record::{Meta, kind};
+use super::sums::{add_agent, add_usage, merge_tags};
 use crate::context::codec::{Take, put_bytes, put_number};
 use crate::trace::{CallEnd, CallId, Content, Source, Timestamp, TraceId, TraceOutcome, TraceStarted, Usage};
 
@@ -39,6 +40,8 @@ pub struct Part {
     pub usage: Usage,
     pub cost_usd: Option<f64>,
     pub models: Vec<String>,
+    /// Sub-agents that named themselves, each with its parent.
+    pub agents: Vec<(String, Option<String>)>,
     pub error: Option<String>,
     pub stored: u64,
     pub request_bytes: u64,
@@ -103,6 +106,7 @@ impl Part {
             usage: Usage::default(),
             cost_usd: None,
             models: Vec::new(),
+            agents: Vec::new(),
             error: None,
             stored: 0,
             request_bytes: 0,
@@ -141,30 +145,6 @@ impl Part {
     }
 }
 
-/// Adds one usage to another; what neither knows stays unknown.
-pub fn add_usage(sum: &mut Usage, more: &Usage) {
-    let add = |sum: &mut Option<u64>, more: Option<u64>| {
-        if let Some(more) = more {
-            *sum = Some(sum.unwrap_or(0).saturating_add(more));
-        }
-    };
-    add(&mut sum.input, more.input);
-    add(&mut sum.output, more.output);
-    add(&mut sum.cache_read, more.cache_read);
-    add(&mut sum.cache_write, more.cache_write);
-    add(&mut sum.reasoning, more.reasoning);
-}
-
-/// Later tags replace earlier ones of the same key.
-pub fn merge_tags(tags: &mut Vec<(String, String)>, more: &[(String, String)]) {
-    for (key, value) in more {
-        match tags.iter_mut().find(|(known, _)| known == key) {
-            Some((_, known)) => known.clone_from(value),
-            None => tags.push((key.clone(), value.clone())),
-        }
-    }
-}
-
 impl Side {
     /// A side index of nothing yet.
     pub fn new(writer: String, started: Timestamp, covers: u64) -> Self {
@@ -197,6 +177,9 @@ impl Side {
                     part.calls += 1;
                     part.request_bytes += m.what.body_len;
                     part.open.push(m.what.call);
+                    if let Some(agent) = &m.what.agent {
+                        add_agent(&mut part.agents, agent, m.what.parent_agent.as_deref());
+                    }
                 }
                 Meta::CallEnded(m) => {
                     row.call = m.what.call;
@@ -244,7 +227,7 @@ impl Side {
     }
 }
 
-const LINE: &[u8] = b"holdback side index, format 2\n";
+const LINE: &[u8] = b"holdback side index, format 3\n";
 /// Bytes before the sections: line, salt, then length and checksum of each of the two sections.
 const HEAD: usize = LINE.len() + 4 + 2 * 12;
 
@@ -446,6 +429,11 @@ fn put_part(out: &mut Vec<u8>, part: &Part) {
         .for_each(|number| put_maybe(out, *number));
     put_number(out, part.models.len() as u64);
     part.models.iter().for_each(|model| put_bytes(out, model.as_bytes()));
+    put_number(out, part.agents.len() as u64);
+    for (agent, parent) in &part.agents {
+        put_bytes(out, agent.as_bytes());
+        put_text(out, parent.as_ref());
+    }
     put_text(out, part.error.as_ref());
     for calls in [&part.open, &part.strays] {
         put_number(out, calls.len() as u64);
@@ -493,6 +481,9 @@ fn take_part(take: &mut Take<'_>) -> Option<Part> {
     part.cost_usd = take_maybe(take)?.map(f64::from_bits);
     for _ in 0..take.count()? {
         part.models.push(take.text()?.to_owned());
+    }
+    for _ in 0..take.count()? {
+        part.agents.push((take.text()?.to_owned(), take_text(take)?));
     }
     part.error = take_text(take)?;
     for calls in [&mut part.open, &mut part.strays] {

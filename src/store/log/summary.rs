@@ -1,8 +1,21 @@
 //! What lists show of a trace, put together from the segments it is in.
 
 use super::entry::{Status, TraceSummary};
-use super::side::{Part, add_usage, merge_tags};
+use super::side::Part;
+use super::sums::{add_agent, add_usage, merge_tags};
 use crate::trace::{Content, Source, TraceId, Usage};
+
+/// How deep a sub-agent is nested, from 1. What clients say of themselves may go round in circles: nobody is deeper than there
+/// are agents.
+fn depth(all: &[(String, Option<String>)], agent: &str) -> u64 {
+    let (mut depth, mut at) = (1, agent);
+    while depth < all.len() as u64 {
+        let parent = all.iter().find(|(name, _)| name == at).and_then(|(_, parent)| parent.as_deref());
+        let Some(parent) = parent else { break };
+        (depth, at) = (depth + 1, parent);
+    }
+    depth
+}
 
 impl TraceSummary {
     /// Nothing known yet.
@@ -28,6 +41,9 @@ impl TraceSummary {
             cost_usd: None,
             unpriced_calls: 0,
             models: Vec::new(),
+            agents: 0,
+            agent_depth: 0,
+            sub_agents: Vec::new(),
             error: None,
             stored: 0,
         }
@@ -68,6 +84,11 @@ impl TraceSummary {
                 self.models.push(model.clone());
             }
         }
+        for (agent, parent) in &part.agents {
+            add_agent(&mut self.sub_agents, agent, parent.as_deref());
+        }
+        self.agents = self.sub_agents.len() as u64;
+        self.agent_depth = self.sub_agents.iter().map(|(agent, _)| depth(&self.sub_agents, agent)).max().unwrap_or(0);
         if part.error.is_some() {
             self.error.clone_from(&part.error);
         }
