@@ -13,6 +13,7 @@ mod forward;
 mod frames;
 pub mod ids;
 mod intercept;
+mod keeper;
 mod lately;
 mod mock;
 mod proxy;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,10 +29,13 @@ use super::route::Belongs;
 use super::spill::Spill;
 use super::tunnel::Inside;
 use super::upstream::{Answers, Upstreams};
-use super::{clock, forward};
+use super::{clock, forward, keeper};
 use crate::price::Table;
 use crate::redact::Redactor;
 use crate::trace::{Content, Note, Sink, TraceEnded, TraceId, TraceStarted, Usage};
+
+/// Batches of events that the recorder may be ahead of the keeper.
+const AHEAD: usize = 3;
 
 /// Why a proxy could not start.
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +173,7 @@ pub struct Proxy {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     server: Option<tokio::task::JoinHandle<()>>,
-    recorder: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
@@ -187,11 +190,17 @@ impl Proxy {
         let spills = spill.is_some();
         let (queue, messages) = Queue::new(config.queue_bytes, spill);
         let settings = Settings { content: config.content, prices: config.prices, redactor: config.redactor };
-        let recorder = {
-            let queue = queue.clone();
+        // The keeper ends when the recorder has ended and all of it is kept.
+        let keeper = {
+            let (events, kept) = mpsc::sync_channel(AHEAD);
+            let (queue, keepers_queue) = (queue.clone(), queue.clone());
             std::thread::Builder::new()
                 .name("recorder".to_owned())
-                .spawn(move || recorder::run(messages, queue, settings, sink))
+                .spawn(move || recorder::run(messages, queue, settings, &events))
+                .map_err(ProxyError::Thread)?;
+            std::thread::Builder::new()
+                .name("keeper".to_owned())
+                .spawn(move || keeper::run(&kept, &keepers_queue, sink))
                 .map_err(ProxyError::Thread)?
         };
         if spills {
@@ -216,7 +225,7 @@ impl Proxy {
             connections: AtomicU64::new(0),
         });
         let server = tokio::spawn(accept(listener, shared.clone(), stopped));
-        Ok(Proxy { shared, address, stop, server: Some(server), recorder: Some(recorder) })
+        Ok(Proxy { shared, address, stop, server: Some(server), keeper: Some(keeper) })
     }
 
     /// Where it listens.
@@ -318,8 +327,8 @@ impl Proxy {
 
     async fn stop_recorder(&mut self) {
         self.shared.queue.send(Message::Stop);
-        if let Some(recorder) = self.recorder.take() {
-            let _ = tokio::task::spawn_blocking(move || recorder.join()).await;
+        if let Some(keeper) = self.keeper.take() {
+            let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
         }
     }
 }

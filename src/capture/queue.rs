@@ -17,8 +17,10 @@ use crate::trace::{CallEnd, CallId, Note, Timestamp, TraceEnded, TraceId, TraceS
 
 /// What a message weighs beside its body and headers.
 pub(super) const OVERHEAD: u64 = 1024;
-/// Messages the recorder takes at once.
-const BATCH: usize = 16;
+/// Messages the recorder takes at once, and hands on together.
+const BATCH: usize = 8;
+/// And no more of the memory there is than this part, with its last one: what is taken cannot be spilled any more.
+const SHARE: u64 = 64;
 /// Smaller bodies stay in memory: moving them costs more than it gives.
 const WORTH_SPILLING: u64 = 4096;
 
@@ -129,7 +131,6 @@ pub(super) struct Queue {
 /// Where the recorder takes its messages from.
 pub(super) struct Outlet {
     queue: Arc<Queue>,
-    taken: VecDeque<Message>,
 }
 
 impl Queue {
@@ -146,7 +147,7 @@ impl Queue {
             progress: Notify::new(),
             counts: Counts::default(),
         });
-        (queue.clone(), Outlet { queue, taken: VecDeque::new() })
+        (queue.clone(), Outlet { queue })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -335,22 +336,22 @@ impl Message {
 }
 
 impl Outlet {
-    /// The next message, when there is one.
-    pub(super) fn next(&mut self) -> Message {
-        loop {
-            if let Some(message) = self.taken.pop_front() {
-                return message;
-            }
-            let mut line = self.queue.line();
-            while line.waiting.is_empty() {
-                line.recorder_sleeps = true;
-                line = self.queue.news.wait(line).unwrap_or_else(PoisonError::into_inner);
-            }
-            line.recorder_sleeps = false;
-            let count = line.waiting.len().min(BATCH);
-            self.taken.extend(line.waiting.drain(..count));
-            line.first += count as u64;
+    /// The next messages, as soon as there is one.
+    pub(super) fn batch(&mut self) -> Vec<Message> {
+        let mut line = self.queue.line();
+        while line.waiting.is_empty() {
+            line.recorder_sleeps = true;
+            line = self.queue.news.wait(line).unwrap_or_else(PoisonError::into_inner);
         }
+        line.recorder_sleeps = false;
+        let (mut batch, mut weight) = (Vec::with_capacity(BATCH), 0);
+        while batch.len() < BATCH && weight <= self.queue.limit / SHARE {
+            let Some(mut message) = line.waiting.pop_front() else { break };
+            weight += message.pieces().map_or(0, |(_, weight)| *weight);
+            batch.push(message);
+            line.first += 1;
+        }
+        batch
     }
 }
 

@@ -129,13 +129,20 @@ pub(super) fn kept_headers(headers: &HeaderMap, unpacked: bool) -> Headers {
     list
 }
 
-/// The model a request asks for, found without reading all of it. In a JSON text a quote is escaped, so the bytes `"model":`
-/// are a key; the first one with a text behind it is taken.
+/// The model a request asks for, found without reading it as JSON. In a JSON text a quote is escaped, so the bytes `"model":`
+/// are a key; the first one with a text behind it is taken, near the beginning or else near the end.
 pub(super) fn model_asked(target: &str, body: &[u8]) -> Option<String> {
     if let Some((_, after)) = target.split_once("/models/") {
         let name = after.split([':', '?', '/']).next().unwrap_or_default();
         return (!name.is_empty()).then(|| name.to_owned());
     }
+    // It stands at the beginning or at the end of what clients write, so most of a long body need not be searched.
+    const NEAR: usize = 4096;
+    let near = [&body[..body.len().min(NEAR)], &body[body.len().saturating_sub(NEAR)..]];
+    near.into_iter().find_map(model_in).or_else(|| model_in(body).filter(|_| body.len() > NEAR))
+}
+
+fn model_in(body: &[u8]) -> Option<String> {
     memmem::find_iter(body, b"\"model\"").filter(|at| *at == 0 || body[at - 1] != b'\\').find_map(|at| {
         let mut rest = body[at + 7..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
         let end = memchr::memchr2(b'"', b'\\', rest)?;

@@ -1,12 +1,16 @@
-//! The recorder: one thread that turns what the proxy saw into events and hands them to the sink. Whatever goes wrong here
-//! never reaches the loop: it is counted, and said at the end.
+//! The recorder: one thread that turns what the proxy saw into events, for the keeper to hand to the sink. Whatever goes wrong
+//! here never reaches the loop: it is counted, and said at the end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use tokio::sync::oneshot;
 
 use super::brake::{self, Held};
 use super::conversation::{Conversations, Placed};
 use super::forward;
+use super::keeper::{Ending, Keep};
 use super::lately::Lately;
 use super::proxy::Totals;
 use super::queue::{Ended, Message, Outlet, Queue, Started, add};
@@ -14,10 +18,10 @@ use super::reading::{self, Read};
 use super::route::Belongs;
 use crate::price::Table;
 use crate::provider;
-use crate::redact::Redactor;
+use crate::redact::{Clean, Redactor};
 use crate::signal::{Limits, Step, Stuck};
 use crate::trace::{
-    CallEnd, CallEnded, CallId, CallStarted, Content, Headers, Note, ProviderError, Request, Sink, Source, Timestamp,
+    CallEnd, CallEnded, CallId, CallStarted, Content, Headers, Note, ProviderError, Request, Source, Timestamp,
     TraceEnded, TraceEvent, TraceId, TraceOutcome, TraceStarted, Usage, What, Wire,
 };
 
@@ -34,12 +38,13 @@ pub(super) struct Settings {
     pub(super) redactor: Arc<Redactor>,
 }
 
-/// Runs until it is told to stop.
-pub(super) fn run<S: Sink>(mut messages: Outlet, queue: Arc<Queue>, settings: Settings, sink: S) {
+/// Runs until it is told to stop, or nobody keeps what it says.
+pub(super) fn run(mut messages: Outlet, queue: Arc<Queue>, settings: Settings, keeper: &SyncSender<Vec<Keep>>) {
     let mut recorder = Recorder {
         queue,
         settings,
-        sink,
+        out: Vec::new(),
+        clean: Clean::default(),
         books: HashMap::new(),
         open: HashMap::new(),
         early: HashMap::new(),
@@ -48,12 +53,18 @@ pub(super) fn run<S: Sink>(mut messages: Outlet, queue: Arc<Queue>, settings: Se
         used: 0,
     };
     loop {
-        let message = messages.next();
-        if matches!(message, Message::Stop) {
+        let mut over = false;
+        for message in messages.batch() {
+            if matches!(message, Message::Stop) {
+                over = true;
+                break;
+            }
+            let weight = recorder.take(message);
+            recorder.out.push(Keep::Done(weight));
+        }
+        if keeper.send(std::mem::take(&mut recorder.out)).is_err() || over {
             break;
         }
-        let weight = recorder.take(message);
-        recorder.queue.done(weight);
     }
 }
 
@@ -70,8 +81,22 @@ struct Book {
     used: u64,
 }
 
-/// Length and checksum of a request body: equal ones are the same request.
+/// Length and checksum of a request body: equal ones are the same request. Of a long one the beginning and the end are looked at,
+/// where requests of one loop differ.
 type Mark = (usize, u32);
+
+fn mark(body: &[u8]) -> Mark {
+    const HEAD: usize = 4 << 10;
+    const TAIL: usize = 28 << 10;
+    let mut sum = crc32fast::Hasher::new();
+    if body.len() <= HEAD + TAIL {
+        sum.update(body);
+    } else {
+        sum.update(&body[..HEAD]);
+        sum.update(&body[body.len() - TAIL..]);
+    }
+    (body.len(), sum.finalize())
+}
 
 /// What is remembered of a call until its answer is there.
 struct Open {
@@ -89,10 +114,12 @@ struct Open {
     lost: bool,
 }
 
-struct Recorder<S> {
+struct Recorder {
     queue: Arc<Queue>,
     settings: Settings,
-    sink: S,
+    /// What the keeper gets next.
+    out: Vec<Keep>,
+    clean: Clean,
     books: HashMap<TraceId, Book>,
     open: HashMap<CallId, Open>,
     early: HashMap<CallId, Box<Ended>>,
@@ -101,7 +128,7 @@ struct Recorder<S> {
     used: u64,
 }
 
-impl<S: Sink> Recorder<S> {
+impl Recorder {
     /// Deals with one message and says what it weighed.
     fn take(&mut self, message: Message) -> u64 {
         match message {
@@ -138,25 +165,19 @@ impl<S: Sink> Recorder<S> {
                 0
             }
             Message::End(trace, ended, at, tell) => {
-                let _ = tell.send(self.end(trace, *ended, at));
+                self.end(trace, *ended, at, tell);
                 0
             }
             Message::Flush(tell) => {
-                let _ = tell.send(());
+                self.out.push(Keep::Flush(tell));
                 0
             }
             Message::Stop => 0,
         }
     }
 
-    /// Hands an event to the sink; false when it was not taken.
-    fn put(&mut self, trace: TraceId, at: Timestamp, what: What) -> bool {
-        let Err(error) = self.sink.accept(&TraceEvent { trace, at, what }) else { return true };
-        add(&self.queue.counts.sink_errors, 1);
-        if let Some(book) = self.books.get_mut(&trace) {
-            book.totals.sink_error = Some(super::tee::chain(&error));
-        }
-        false
+    fn put(&mut self, trace: TraceId, at: Timestamp, what: What) {
+        self.out.push(Keep::Event(Box::new(TraceEvent { trace, at, what })));
     }
 
     /// The book of a trace, opened when there is none.
@@ -215,15 +236,15 @@ impl<S: Sink> Recorder<S> {
         };
         let trace = placed.trace;
         self.begin(trace, &started.belongs, started.at);
-        let mark = (plain.len(), crc32fast::hash(&plain));
+        let mark = mark(&plain);
         let (agent, parent_agent) = agents(&headers);
         let book = self.book(trace, None, started.at);
         let content = book.content;
         book.agents.extend(agent.clone());
         let retry_of = book.failed.iter().position(|(failed, _)| *failed == mark).map(|at| book.failed.remove(at).1);
         let redactor = self.settings.redactor.clone();
-        let (headers, in_headers) = redactor.headers(&headers);
-        let (target, in_target) = redactor.target(&started.target);
+        let (headers, in_headers) = self.clean.headers(&redactor, headers);
+        let (target, in_target) = self.clean.target(&redactor, &started.target);
         let (body, in_body) = match content {
             Content::Redacted => self.lately.redact(&redactor, trace, plain.clone()),
             content => {
@@ -245,7 +266,9 @@ impl<S: Sink> Recorder<S> {
             parent_agent,
             retry_of,
         };
-        let lost = gone || !self.put(trace, started.at, What::CallStarted(started.call, call));
+        if !gone {
+            self.put(trace, started.at, What::CallStarted(started.call, call));
+        }
         let model = reading::model_asked(&started.target, &plain);
         let open = Open {
             trace,
@@ -258,7 +281,7 @@ impl<S: Sink> Recorder<S> {
             retry_of,
             connection: started.connection,
             from: placed.from,
-            lost,
+            lost: gone,
         };
         self.open.insert(started.call, open);
     }
@@ -293,7 +316,7 @@ impl<S: Sink> Recorder<S> {
         }
         let content = self.books.get(&open.trace).map_or(self.settings.content, |book| book.content);
         let redactor = self.settings.redactor.clone();
-        let (headers, in_headers) = redactor.headers(&read.headers);
+        let (headers, in_headers) = self.clean.headers(&redactor, read.headers);
         let (body, chunks, in_body) = redactor.keep(content, read.body, &read.chunks);
         add(&self.queue.counts.redactions, u64::from(in_headers + in_body));
         let mut summary = read.summary;
@@ -313,12 +336,9 @@ impl<S: Sink> Recorder<S> {
             redactions: in_headers + in_body,
             summary,
         };
-        // An end without its beginning would be worse than nothing.
-        if open.lost || !self.put(open.trace, read.at, What::CallEnded(call, event)) {
-            add(&self.queue.counts.lost_calls, 1);
-            if let Some(book) = self.books.get_mut(&open.trace) {
-                book.totals.lost_calls += 1;
-            }
+        match open.lost {
+            true => self.out.push(Keep::Lost(open.trace, call)),
+            false => self.put(open.trace, read.at, What::CallEnded(call, event)),
         }
         weight
     }
@@ -357,7 +377,7 @@ impl<S: Sink> Recorder<S> {
         };
     }
 
-    fn end(&mut self, trace: TraceId, mut ended: TraceEnded, at: Timestamp) -> Totals {
+    fn end(&mut self, trace: TraceId, mut ended: TraceEnded, at: Timestamp, tell: oneshot::Sender<Totals>) {
         let book = self.book(trace, None, at);
         let mut totals = std::mem::take(&mut book.totals);
         totals.agents = book.agents.len() as u64;
@@ -378,12 +398,8 @@ impl<S: Sink> Recorder<S> {
             }
             ended.reason = ended.reason.or_else(|| Some(format!("{}: {}", pulled.brake, pulled.why)));
         }
-        ended.lost_calls += totals.lost_calls;
-        self.put(trace, at, What::TraceEnded(ended));
-        if let Some(book) = self.books.remove(&trace) {
-            totals.sink_error = totals.sink_error.or(book.totals.sink_error);
-        }
-        totals
+        self.books.remove(&trace);
+        self.out.push(Keep::End(Box::new(Ending { trace, at, ended, totals, tell })));
     }
 }
 

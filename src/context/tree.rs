@@ -77,6 +77,7 @@ struct Tip {
     call: CallId,
     orders: BlockId,
     agent: String,
+    said: Vec<BlockId>,
     /// `history[i]` names the first `i + 1` messages.
     history: Vec<ContextId>,
 }
@@ -98,9 +99,9 @@ pub struct Placement {
 impl Contexts {
     /// Where a call belongs. Nothing is remembered until [`Contexts::remember`].
     pub fn place(&self, said: &Conversation) -> Placement {
-        let mut history = Vec::with_capacity(said.messages.len());
-        let mut so_far = ContextId::default();
-        for message in &said.messages {
+        let mut history = self.known_history(&said.messages);
+        let mut so_far = history.last().copied().unwrap_or_default();
+        for message in &said.messages[history.len()..] {
             so_far = so_far.then(*message);
             history.push(so_far);
         }
@@ -113,6 +114,16 @@ impl Contexts {
             messages: u32::try_from(history.len()).unwrap_or(u32::MAX),
         };
         Placement { placed, history, grows }
+    }
+
+    /// The names of as much of a history as one of the last tips had too: a long one is not named anew for each call.
+    fn known_history(&self, messages: &[BlockId]) -> Vec<ContextId> {
+        const TRIED: usize = 8;
+        let same = |tip: &Tip| tip.said.iter().zip(messages).take_while(|(one, other)| one == other).count();
+        let best = self.tips.iter().rev().take(TRIED).map(|tip| (same(tip), tip)).max_by_key(|(same, _)| *same);
+        let mut history = Vec::with_capacity(messages.len());
+        history.extend(best.iter().flat_map(|(same, tip)| &tip.history[..*same]));
+        history
     }
 
     fn relate(&self, said: &Conversation, history: &[ContextId]) -> (Relation, Option<CallId>, usize, Option<usize>) {
@@ -175,12 +186,12 @@ impl Contexts {
         } else if self.tips.len() >= MOST_TIPS {
             self.tips.remove(0);
         }
-        self.tips.push(Tip { call, orders: said.orders, agent: said.agent, history });
+        self.tips.push(Tip { call, orders: said.orders, agent: said.agent, said: said.messages, history });
     }
 
     /// Bytes of memory this takes, roughly.
     pub fn weight(&self) -> usize {
-        self.calls.len() * 48 + self.tips.iter().map(|tip| 96 + tip.history.len() * 16).sum::<usize>()
+        self.calls.len() * 48 + self.tips.iter().map(|tip| 96 + tip.history.len() * 32).sum::<usize>()
     }
 }
 

@@ -73,8 +73,11 @@ fn in_escapes(scanner: &Scanner, body: &[u8], events: &[Event], edits: &mut Vec<
     }
 }
 
+/// The longest escape that [`hides`] looks for.
+pub const ESCAPE: usize = 6;
+
 /// Whether a text spells printable letters with escapes.
-fn hides(text: &[u8]) -> bool {
+pub fn hides(text: &[u8]) -> bool {
     memmem::find_iter(text, b"\\u00").any(|at| matches!(text.get(at + 4), Some(b'2'..=b'7')))
         || memmem::find(text, b"\\/").is_some()
 }

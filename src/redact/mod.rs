@@ -5,6 +5,7 @@
 //! it is salted per store, so that trying likely secrets against it needs the store's own salt.
 
 mod blocks;
+mod clean;
 mod context;
 mod deltas;
 mod edit;
@@ -18,6 +19,7 @@ mod random;
 mod scan;
 mod shapes;
 
+pub use clean::Clean;
 pub use scan::Seen;
 
 use std::borrow::Cow;
@@ -119,10 +121,12 @@ impl Redactor {
     /// for the first). Only what is new is looked at; hand the new `Seen` in with the next body. The result is the same
     /// as [`Redactor::body`]'s.
     pub fn body_after(&self, body: Bytes, shared: usize, seen: &Seen) -> (Bytes, u32, Seen) {
-        let hidden = deltas::in_body(&self.scanner, &body);
-        if !hidden.is_empty() {
+        // Where the shared beginning spells nothing with escapes, only the rest can.
+        let hides = seen.hides || deltas::hides(&body[shared.min(body.len()).saturating_sub(deltas::ESCAPE)..]);
+        if hides {
+            let hidden = deltas::in_body(&self.scanner, &body);
             let (body, _, count) = self.raw(body, &[], hidden);
-            return (body, count, Seen::default());
+            return (body, count, Seen { hides, ..Seen::default() });
         }
         let (edits, seen) = self.scanner.find_after(&body, shared, seen);
         let kept = if edits.is_empty() { body } else { edit::apply(&body, &edits).into() };

@@ -454,6 +454,33 @@ fn a_body_that_goes_on_is_looked_at_from_where_it_is_new() {
     }
 }
 
+#[test]
+fn wherever_a_body_goes_on_differently_the_rest_is_looked_at_as_if_it_were_new() {
+    let redactor = redactor();
+    let long = format!("eyJ{}.eyJ{}.{}", letters(BASE62, 9000, 1), letters(BASE62, 9000, 2), letters(BASE62, 43, 3));
+    let pem = format!(
+        "-----BEGIN {} KEY-----\n{}\n",
+        "PRIVATE",
+        "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\n".repeat(300)
+    );
+    let texts = secrets().into_iter().map(|(_, text, _)| text).chain([long, pem]);
+    for text in texts {
+        let whole = format!("{} {text} and so on, \"x\": 1", "some words. ".repeat(500));
+        let start = whole.len() - text.len() - 17;
+        for cut in (start..whole.len()).step_by((text.len() / 12).max(3)) {
+            let at = (0..=cut).rev().find(|at| whole.is_char_boundary(*at)).unwrap();
+            for (one, other) in
+                [(whole.clone(), format!("{}\", y", &whole[..at])), (format!("{}!", &whole[..at]), whole.clone())]
+            {
+                let (_, _, seen) = redactor.body_after(Bytes::from(one.clone()), 0, &Seen::default());
+                let shared = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+                let (kept, count, _) = redactor.body_after(Bytes::from(other.clone()), shared, &seen);
+                assert_eq!((kept, count), redactor.body(Bytes::from(other)), "{at}");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn redaction_is_idempotent_and_keeps_json_json(text in r#"[ -~\n]{0,80}"#, which in 0_usize..50, key in "[a-z_]{1,12}") {

@@ -27,11 +27,18 @@ pub struct Found {
 /// What a look at a body found, kept for a look at the next one that begins alike.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    found: Vec<Found>,
+    pub(super) found: Vec<Found>,
+    /// Whether letters were spelled with escapes.
+    pub(super) hides: bool,
 }
 
-/// How far behind its word a finder may look before it makes up its mind: [`super::blocks`]' private keys look farthest.
-const AHEAD: usize = 20 * 1024;
+/// How far behind its word a finder may look before it makes up its mind, where no run of a key's letters goes on:
+/// [`super::context`]'s values, with the name before them.
+const AHEAD: usize = 4096 + 512;
+/// Private keys look farther: their block may have any letters in it.
+const FAR_AHEAD: usize = 20 * 1024;
+/// What begins them.
+const FAR: &[u8] = b"-----BEGIN";
 
 /// Finds secrets.
 #[derive(Debug)]
@@ -82,7 +89,7 @@ impl Scanner {
     /// The same for a text whose first `shared` bytes are those of an earlier one, where `seen` was found.
     pub fn find_after(&self, text: &[u8], shared: usize, seen: &Seen) -> (Vec<Edit>, Seen) {
         // Whatever begins before this was decided by bytes that are the same.
-        let from = shared.min(text.len()).saturating_sub(AHEAD);
+        let from = undecided(text, shared.min(text.len()), seen);
         let mut found: Vec<Found> = seen.found.iter().filter(|f| f.range.start < from).cloned().collect();
         for search in &self.searches {
             search.run(text, from, &mut |f| found.push(f));
@@ -97,7 +104,7 @@ impl Scanner {
         }
         all.retain(|(range, _)| !in_placeholder(text, range.start));
         all.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
-        (self.edits(text, all), Seen { found })
+        (self.edits(text, all), Seen { found, hides: false })
     }
 
     /// Secrets that overlap become one, called by the first.
@@ -178,6 +185,20 @@ impl Search {
             }
         }
     }
+}
+
+/// Where to begin to look at a text whose first `shared` bytes were looked at before.
+fn undecided(text: &[u8], shared: usize, seen: &Seen) -> usize {
+    // A run of letters that keys are made of may have any length.
+    let is_key = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~+/=:%".contains(byte);
+    let run = text[..shared].iter().rev().take_while(|byte| is_key(byte)).count();
+    let from = (shared - run).saturating_sub(AHEAD);
+    let far = shared.saturating_sub(FAR_AHEAD);
+    let upto = (from.max(far) + FAR.len() - 1).min(text.len());
+    let far = memchr::memmem::find(&text[far..upto], FAR).map_or(from, |at| far + at);
+    // What was found up to the end of what is shared might go on, or not go so far.
+    let touching = seen.found.iter().filter(|f| f.range.end >= shared).map(|f| f.range.start.saturating_sub(AHEAD));
+    touching.fold(from.min(far), usize::min)
 }
 
 fn compile(pattern: &super::Pattern) -> Result<(String, Regex), BadPattern> {

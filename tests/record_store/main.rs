@@ -9,6 +9,7 @@ mod intercept;
 mod killed;
 mod planted;
 mod secrets;
+mod shown;
 mod soak;
 mod strangers;
 

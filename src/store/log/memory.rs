@@ -29,7 +29,7 @@ pub struct Tip {
 #[derive(Debug, Clone, Default)]
 pub struct Marks(Vec<(usize, Sha256)>);
 
-const MARK_EVERY: usize = 16 << 10;
+const MARK_EVERY: usize = 4 << 10;
 
 /// The SHA-256 of `body`, whose first `same` bytes are those that `before` was made of.
 pub fn hash(body: &[u8], same: usize, before: Option<&Marks>) -> ([u8; 32], Marks) {
