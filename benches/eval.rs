@@ -15,6 +15,10 @@ use holdback::suite::{Files, load};
 use holdback::trace::Timestamp;
 use serde_json::Value;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct NoFiles;
 
 impl Files for NoFiles {

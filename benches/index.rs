@@ -17,6 +17,10 @@ use holdback::trace::{
     TraceStarted, Usage, What, Wire,
 };
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const START: i64 = 1_760_000_000_000_000;
 const CALLS_PER_TRACE: u64 = 25;
 /// Calls of the store that is folded.

@@ -16,6 +16,10 @@ use holdback::trace::{
     TraceStarted, Usage, What, Wire,
 };
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Text like code and prose: words, numbers, line breaks, the same for the same seed.
 fn text(seed: u64, len: usize) -> String {
     const WORDS: [&str; 24] = [

@@ -28,6 +28,10 @@ use holdback::trace::{Sink, TraceEvent};
 
 use parts::{Bodies, CHAT, body, drops, free, holdback, plain_proxy, quantile, run, traced, upstream, verify};
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Parts that a case's calls are made in, each way in turn.
 const ROUNDS: usize = 4;
 
