@@ -11,6 +11,7 @@ pub mod trial;
 pub mod context;
 pub mod gate;
 pub mod grade;
+pub mod import;
 pub mod price;
 pub mod provider;
 pub mod redact;

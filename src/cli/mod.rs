@@ -11,6 +11,7 @@ mod exit;
 mod gate;
 mod grade;
 mod help;
+mod import;
 mod index;
 mod init;
 mod out;
@@ -162,8 +163,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove old traces
     Prune(doctor::Prune),
-    /// Read traces from files that `traces export` wrote
-    Import(traces::Import),
+    /// Bring in traces and results of other tools: sessions, exports, wire logs, eval results
+    Import(import::Import),
     /// Print shell completions
     Completions(help::Completions),
     /// Write the man pages
@@ -191,7 +192,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Sql(args) => index::sql(global, &args),
         Command::Doctor(args) => doctor::run(global, &args),
         Command::Prune(args) => doctor::prune(global, &args),
-        Command::Import(args) => traces::import(global, &args),
+        Command::Import(args) => import::run(global, &args),
         Command::Completions(args) => help::completions(&args),
         Command::Man(args) => help::man(&args),
     }

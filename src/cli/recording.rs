@@ -132,6 +132,11 @@ pub struct Settings {
 }
 
 impl Recording {
+    /// What of it means something for traces that are brought in.
+    pub fn for_import(config: Option<PathBuf>, content: Option<Keep>, prices: Option<PathBuf>) -> Self {
+        Recording { config, content, prices, ..Recording::default() }
+    }
+
     /// Reads config and flags; flags win.
     pub fn settings(&self, store: &Store, limits: Limits) -> anyhow::Result<Settings> {
         let config = self.read_config()?;

@@ -1,5 +1,7 @@
 //! What a recorder says happened, in the order it happened, and who takes it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +24,28 @@ pub enum Source {
     Imported,
     /// Made by holdback from another trace (a replay, a fork).
     Derived,
+}
+
+/// What an imported trace rests on. Kept as a note of kind [`Provenance::KIND`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The format it was read from: `claude-code`, `otlp`, …
+    pub format: String,
+    /// The file, or where it came in.
+    pub from: String,
+    /// Whether the requests are those that were sent, so that a replay can match them.
+    pub replay_grade: bool,
+    /// Why it isn't replay-grade; empty when it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why_not: String,
+    /// Where single fields come from: `requests`, `answers`, `usage`, `cost_usd`, `times`, `tools`.
+    #[serde(default)]
+    pub fields: BTreeMap<String, Source>,
+}
+
+impl Provenance {
+    /// The kind of the note it is kept in.
+    pub const KIND: &'static str = "provenance";
 }
 
 /// How much of what was said is kept.

@@ -5,7 +5,6 @@ pub mod conversation;
 pub mod list;
 pub mod show;
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -13,7 +12,7 @@ use serde_json::json;
 
 use super::{Exit, Global, Misuse, out};
 use crate::capture::clock;
-use crate::store::log::{ImportError, LogError, Reader};
+use crate::store::log::{LogError, Reader};
 use crate::trace::TraceId;
 
 #[derive(Debug, Args)]
@@ -49,48 +48,6 @@ struct Export {
     /// The file to write; stdout without it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Importing a file twice adds nothing.\n\nExample: holdback import refund.trace.zst")]
-pub struct Import {
-    /// Files written by `holdback traces export`
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
-}
-
-/// Reads exported traces back. One bad file never stops the others.
-pub fn import(global: &Global, args: &Import) -> anyhow::Result<Exit> {
-    let store = global.store()?;
-    let mut read = Vec::new();
-    let mut failed = 0;
-    for path in &args.files {
-        let file = path.display().to_string();
-        let done = match File::open(path).map(|bytes| store.import(bytes, None)) {
-            Ok(Ok(trace)) => Ok((trace, true)),
-            Ok(Err(ImportError::Present(trace))) => Ok((trace, false)),
-            Ok(Err(error)) => Err(anyhow::Error::from(error)),
-            Err(error) => Err(error.into()),
-        };
-        match done {
-            Ok((trace, added)) => {
-                eprintln!("{file}: trace {trace}{}", if added { "" } else { " was here already" });
-                read.push(json!({"file": file, "trace": trace, "added": added}));
-            }
-            Err(error) => {
-                failed += 1;
-                eprintln!("{file}: {error:#}");
-                read.push(json!({"file": file, "error": format!("{error:#}")}));
-            }
-        }
-    }
-    if args.json {
-        out::json(&read)?;
-    }
-    Ok(if failed == 0 { Exit::Pass } else { Exit::Regression })
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use super::list;
 use crate::cli::{Exit, Global, Misuse, out};
 use crate::context::Relation;
 use crate::store::log::{Kept, Reader, TraceSummary};
-use crate::trace::{CallEnd, Message, Part, Role, TraceStarted};
+use crate::trace::{CallEnd, Message, Part, Provenance, Role, Source, TraceStarted};
 
 /// Characters of one message shown without --full.
 const SHORT: usize = 400;
@@ -89,6 +89,7 @@ pub fn run(global: &Global, args: &Show) -> anyhow::Result<Exit> {
     let paint = global.paint();
     let mut text = heading(summary, about, paint);
     text.push_str(&agents(&conversation.agent_tree, paint));
+    text.push_str(&origin(&conversation, paint));
     for call in &conversation.calls {
         text.push('\n');
         text.push_str(&one_call(call, args.full, paint));
@@ -183,6 +184,30 @@ fn agents(tree: &[ShownAgent], paint: out::Paint) -> String {
         // However deep they go, the line stays readable.
         let indent = "  ".repeat(agent.depth.min(20));
         let _ = writeln!(text, "         {indent}{} {}", paint.name(&name), paint.dim(&facts.join(" · ")));
+    }
+    text
+}
+
+/// Where an imported trace comes from, and what it is good for.
+fn origin(conversation: &Conversation, paint: out::Paint) -> String {
+    let mut text = String::new();
+    let notes = conversation.notes.iter().filter(|(_, note)| note.kind == Provenance::KIND);
+    for origin in notes.filter_map(|(_, note)| serde_json::from_value::<Provenance>(note.data.clone()).ok()) {
+        let from = out::printable(&format!("{}, {}", origin.format, origin.from));
+        let _ = writeln!(text, "  {} {from}", paint.dim("imported"));
+        let why = match origin.replay_grade {
+            true => "yes: the requests are those that were sent".to_owned(),
+            false => out::printable(&format!("no: {}", origin.why_not)),
+        };
+        let _ = writeln!(text, "  {} {why}", paint.dim("replay  "));
+        let words = [(Source::Recorded, "recorded"), (Source::Imported, "imported"), (Source::Derived, "derived")];
+        let fields = words.iter().filter_map(|(source, word)| {
+            let of = origin.fields.iter().filter(|(_, from)| *from == source);
+            let names: Vec<&str> = of.map(|(name, _)| name.as_str()).collect();
+            (!names.is_empty()).then(|| format!("{word}: {}", names.join(", ")))
+        });
+        let fields = out::printable(&fields.collect::<Vec<_>>().join(" · "));
+        let _ = writeln!(text, "  {} {fields}", paint.dim("fields  "));
     }
     text
 }
@@ -289,7 +314,7 @@ fn bounded(words: &str, full: bool) -> String {
 /// Notes and scores, after the calls.
 fn aside(conversation: &Conversation, paint: out::Paint) -> String {
     let mut text = String::new();
-    for (at, note) in &conversation.notes {
+    for (at, note) in conversation.notes.iter().filter(|(_, note)| note.kind != Provenance::KIND) {
         let _ = writeln!(
             text,
             "\n{} {}",
