@@ -15,6 +15,7 @@ pub mod import;
 pub mod price;
 pub mod provider;
 pub mod redact;
+pub mod replay;
 pub mod report;
 pub mod signal;
 pub mod stats;

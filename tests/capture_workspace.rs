@@ -64,6 +64,7 @@ async fn recorded(folder: &Path, script: &str, content: Content, workspace: bool
         workspace,
         intercept: None,
         leave_out: Some(folder.join(".hb")),
+        played: None,
     };
     let came = record(record_this, memory.clone()).await.unwrap();
     assert_eq!(came.exit.code, Some(0));

@@ -50,15 +50,25 @@ impl Stage {
 
     /// One smoke run in a home of its own, recorded into a store when one is named.
     fn run(&self, name: &str, faults: &str, store: Option<&Path>) -> Ran {
+        let words = store.map(|store| {
+            let binary = assert_cmd::cargo::cargo_bin("holdback");
+            format!("{} --store {} record --name {name} --", binary.display(), store.display())
+        });
+        self.run_behind(name, faults, words)
+    }
+
+    /// The same with words of ours before the agent's own command.
+    fn run_behind(&self, name: &str, faults: &str, words: Option<String>) -> Ran {
         let home = self.folder.path().join(name);
         fs::create_dir_all(home.join("home")).unwrap();
-        std::os::unix::fs::symlink(&self.installed, home.join(self.agent)).unwrap();
+        let agent = home.join(self.agent);
+        if !agent.exists() {
+            std::os::unix::fs::symlink(&self.installed, agent).unwrap();
+        }
         let mut command = Command::new(self.shared.join("smoke.sh"));
         command.arg(self.agent).env("LOOPS_HOME", &home).env("LOOPS_AGENT_HOME", home.join("home"));
         command.env("FAKE_FAULTS", faults).env_remove("LOOPS_WRAP").env_remove("LOOPS_PROMPT");
-        if let Some(store) = store {
-            let binary = assert_cmd::cargo::cargo_bin("holdback");
-            let words = format!("{} --store {} record --name {name} --", binary.display(), store.display());
+        if let Some(words) = words {
             command.env("LOOPS_WRAP", words);
         }
         let output = command.output().unwrap();
@@ -162,6 +172,46 @@ fn on_good_and_bad_days(agent: &'static str) {
     if agent == "pi" {
         assert_eq!(calls[2]["retry_of"], 2, "{cut:#}");
     }
+}
+
+/// Recorded once, replayed twice: the same run each time, and the provider that stands by is never asked.
+fn replays_exactly(agent: &'static str) {
+    let Some(stage) = Stage::set(agent) else { return };
+    let store = stage.folder.path().join("store");
+    let recorded = stage.run("loop", "", Some(&store));
+    assert!(recorded.ok, "{}", recorded.line);
+    for _ in 0..2 {
+        let binary = assert_cmd::cargo::cargo_bin("holdback");
+        // The agent's own folder is new and holds the same, as it would on another machine.
+        let words = format!("{} --store {} replay loop --json --in-place --", binary.display(), store.display());
+        let replayed = stage.run_behind("loop", "", Some(words));
+        let report: Value = serde_json::from_str(&replayed.stdout)
+            .unwrap_or_else(|error| panic!("{agent}: {error}: {}{}", replayed.stdout, replayed.line));
+        assert_eq!(report["divergences"], 0, "{agent}: {report:#}");
+        assert_eq!(report["matched"], report["calls"], "{agent}: {report:#}");
+        assert_eq!(replayed.hello, recorded.hello, "{agent}: the tools ran");
+        assert!(replayed.wire.is_empty(), "{agent} asked the provider: {:?}", replayed.wire);
+    }
+    // The recorded work tree, in a folder of our own, without a word of the agent's command.
+    let words = format!(
+        "{} --store {} replay loop --json --",
+        assert_cmd::cargo::cargo_bin("holdback").display(),
+        store.display()
+    );
+    let replayed = stage.run_behind("loop", "", Some(words));
+    let report: Value = serde_json::from_str(&replayed.stdout).unwrap_or_default();
+    assert_eq!(report["divergences"], 0, "{agent}: {report:#} {}", replayed.line);
+    assert_eq!(replayed.hello, None, "{agent}: nothing was written into the user's own folder");
+}
+
+#[test]
+fn pi_replays_exactly() {
+    replays_exactly("pi");
+}
+
+#[test]
+fn codex_replays_exactly() {
+    replays_exactly("codex");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -65,6 +66,8 @@ pub enum Input {
 pub enum Output {
     /// To our own.
     Inherit,
+    /// To our stderr.
+    Aside,
     /// Nowhere.
     #[default]
     Null,
@@ -274,6 +277,7 @@ fn build(spec: &Spec, mark: &str) -> Result<Command, ChildError> {
 fn stdio(output: &Output) -> Stdio {
     match output {
         Output::Inherit => Stdio::inherit(),
+        Output::Aside => io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from),
         Output::Null => Stdio::null(),
         Output::File(..) | Output::Memory(_) => Stdio::piped(),
     }
@@ -288,7 +292,7 @@ fn output_file(output: &Output) -> Result<Option<File>, ChildError> {
 fn copier(mut pipe: impl Read + Send + 'static, output: &Output, mut file: Option<File>) -> JoinHandle<Written> {
     let limit = match output {
         Output::File(_, limit) | Output::Memory(limit) => *limit,
-        Output::Inherit | Output::Null => 0,
+        Output::Inherit | Output::Aside | Output::Null => 0,
     };
     std::thread::spawn(move || {
         let mut written = Written::default();

@@ -19,7 +19,7 @@ use super::spill::Pieces;
 use super::tee::{BoxError, Down, Made, Up, chain};
 use super::tunnel::{self, Inside};
 use super::upstream::{Answer, Asked, Reply, Upstream};
-use super::{clock, mock, serve, websocket};
+use super::{clock, elsewhere, mock, serve, websocket};
 use crate::provider;
 use crate::trace::{CallEnd, Headers, Note, Wire};
 
@@ -200,7 +200,8 @@ impl Asking {
             body: &plain,
         };
         let mut answer = local.map(|local| local.answer(&asked(wire())));
-        if self.shared.mock_models && !matches!(answer, Some(Answer::Reply(_))) && mock::may_be_asked(&target, &plain) {
+        let open = matches!(answer, None | Some(Answer::Live));
+        if self.shared.mock_models && open && mock::may_be_asked(&target, &plain) {
             answer = mock::answer(&asked(wire())).map(Answer::Reply).or(answer);
         }
         if let Some(Answer::Reply(reply)) = &answer {
@@ -211,6 +212,7 @@ impl Asking {
         opening.finish();
         match answer {
             Some(Answer::Reply(reply)) => Ok(made(reply, closing)),
+            Some(Answer::Elsewhere(to)) => elsewhere::ask(self, *to, closing).await,
             _ => {
                 self.parts.headers.remove(header::TRANSFER_ENCODING);
                 self.live(Up::Whole(Some(whole)), closing).await
@@ -219,7 +221,7 @@ impl Asking {
     }
 
     /// Sends a call up and its answer down.
-    async fn live(self, body: Up, mut closing: Closing) -> Result<Response<Down>, BoxError> {
+    pub(super) async fn live(self, body: Up, mut closing: Closing) -> Result<Response<Down>, BoxError> {
         let (shared, name, target) = (self.shared.clone(), self.name.clone(), self.route.target.clone());
         let wire = || provider::detect("POST", &target, &Vec::new(), &[]);
         let Some(request) = self.into_upstream(body) else {
@@ -254,6 +256,9 @@ impl Asking {
     /// Anything that is no model call: passed on, noted, its body not kept.
     async fn pass(self, body: Incoming) -> Result<Response<Down>, BoxError> {
         add(&self.shared.queue.counts.other_requests, 1);
+        if self.is_offline() {
+            return Ok(plain(StatusCode::NOT_FOUND, "a tape has model calls only, and nothing leaves this machine"));
+        }
         let (method, target) = (self.parts.method.to_string(), self.route.target.clone());
         let (shared, belongs, name) = (self.shared.clone(), self.route.belongs.clone(), self.name.clone());
         let Some(request) = self.into_upstream(Up::Through(body)) else {
@@ -279,7 +284,7 @@ impl Asking {
         }
     }
 
-    fn into_upstream(mut self, body: Up) -> Option<Request<Up>> {
+    pub(super) fn into_upstream(mut self, body: Up) -> Option<Request<Up>> {
         let (uri, host) = self.destination()?;
         strip_hop_by_hop(&mut self.parts.headers);
         // We have already asked for the body ourselves.
@@ -289,6 +294,11 @@ impl Asking {
         self.parts.version = Version::HTTP_11;
         self.parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
         Some(Request::from_parts(self.parts, body))
+    }
+
+    /// Whether what answers this trace's calls keeps everything on this machine.
+    pub(super) fn is_offline(&self) -> bool {
+        self.known.as_ref().and_then(|known| known.answers.as_ref()).is_some_and(|answers| answers.offline())
     }
 
     pub(super) fn destination(&self) -> Option<(hyper::Uri, HeaderValue)> {
@@ -358,7 +368,7 @@ pub(super) fn refusal((given, headers, body): (u16, Headers, Bytes), status: u16
 }
 
 /// An answer made here, on its way and recorded like any other.
-fn made(reply: Reply, mut closing: Closing) -> Response<Down> {
+pub(super) fn made(reply: Reply, mut closing: Closing) -> Response<Down> {
     let mut response = respond(reply.status, &reply.headers, Down::text(Bytes::new()));
     closing.head(response.status().as_u16(), response.headers().clone());
     let breaks = reply.end == CallEnd::Cut;

@@ -2,23 +2,25 @@
 //! came of it.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::adapter::{self, AdapterError, Pointed, Setting};
 use super::brake::Brakes;
 use super::child::{self, ChildError, Env, Exit, Input, Killer, Output, Spec};
 use super::intercept::{Intercept, InterceptError};
 use super::proxy::{Begin, Proxy, ProxyConfig, ProxyError, Totals};
-use super::upstream::Upstream;
+use super::upstream::{Answers, Upstream};
 use super::workspace::{self, Snapshots, Watch};
 use super::{clock, ids};
 use crate::redact::Redactor;
-use crate::trace::{Content, Sink, Source, TraceEnded, TraceId, TraceOutcome, TraceStarted};
+use crate::trace::{CallId, Content, Sink, Source, TraceEnded, TraceId, TraceOutcome, TraceStarted};
 
 /// How long connections that the child left open may take to close.
 const GRACE: Duration = Duration::from_millis(500);
@@ -59,6 +61,19 @@ pub struct Record {
     pub leave_out: Option<PathBuf>,
     /// Hosts whose TLS is intercepted; none listed means those of the upstreams behind TLS. `None`: no interception.
     pub intercept: Option<Vec<String>>,
+    /// What stands for the models, where it isn't the models themselves.
+    pub played: Option<Played>,
+}
+
+/// A run that is made from another trace.
+pub struct Played {
+    pub answers: Arc<dyn Answers>,
+    /// The trace it is made from, and the call it leaves it at.
+    pub parent: (TraceId, Option<CallId>),
+    /// The child's stdout goes to our stderr.
+    pub aside: bool,
+    /// Ends the child once it is true: it asks on and on though nobody answers.
+    pub enough: watch::Receiver<bool>,
 }
 
 /// What came of it.
@@ -105,6 +120,11 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     let pointed = agent.point(&setting)?;
     let command = with_arguments(&record.command, agent_at, &pointed.arguments);
     let mut variables = variables(&record.environment, &pointed, &base, trace);
+    if record.played.is_some() {
+        // The work may be in another folder than the one we were started in.
+        variables.push(("PWD".to_owned(), record.cwd.to_string_lossy().into_owned()));
+    }
+    let played = record.played;
     let mut config = record.proxy;
     for (name, live) in pointed.upstreams {
         config.upstreams.set(&name, Upstream::Live(live));
@@ -122,12 +142,15 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     let started = TraceStarted {
         name: record.name,
         tags: record.tags,
+        source: if played.is_some() { Source::Derived } else { Source::Recorded },
         content,
         agent: Some(agent.name().to_owned()),
         command: kept_command(&record.command, content, &redactor),
+        parent: played.as_ref().map(|played| played.parent),
         ..place(&record.cwd).await
     };
-    proxy.begin(trace, Begin { started, brakes: record.brakes, ..Begin::default() });
+    let answers = played.as_ref().map(|played| played.answers.clone());
+    proxy.begin(trace, Begin { started, brakes: record.brakes, answers: answers.clone(), ..Begin::default() });
     let watch = Watch {
         cwd: record.cwd.clone(),
         scratch: scratch.path().to_owned(),
@@ -138,8 +161,12 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     };
     let snapshots = Snapshots::begin(line, watch).await;
     let begun = clock::tick();
-    let spec = spec(command, record.cwd, variables);
-    let exit = match run(&spec).await {
+    let (aside, enough) = played.as_ref().map_or((false, None), |played| (played.aside, Some(played.enough.clone())));
+    let mut spec = spec(command, record.cwd, variables);
+    if aside {
+        spec.stdout = Output::Aside;
+    }
+    let exit = match run(&spec, enough).await {
         Ok(exit) => exit,
         Err(error) => {
             proxy.finish(trace, never_ran(&error), GRACE).await;
@@ -151,6 +178,9 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     proxy.flush().await;
     snapshots.finish().await;
     let outcome = outcome_of(&exit);
+    for note in answers.iter().flat_map(|answers| answers.notes(trace)) {
+        proxy.note(trace, note);
+    }
     let ended = TraceEnded { outcome, exit_code: exit.code, signal: exit.signal, reason: None, lost_calls: 0 };
     let totals = proxy.finish(trace, ended, GRACE).await;
     let outcome = if totals.pulled.is_some() && totals.refused > 0 { TraceOutcome::Braked } else { outcome };
@@ -233,7 +263,7 @@ fn variables(environment: &[(String, String)], pointed: &Pointed, base: &str, tr
 }
 
 /// Runs the child to its end. Signals that reach us and not it are passed on.
-async fn run(spec: &Spec) -> Result<Exit, RecordError> {
+async fn run(spec: &Spec, enough: Option<watch::Receiver<bool>>) -> Result<Exit, RecordError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RecordError::Signals)?;
     let mut quit = signal(SignalKind::quit()).map_err(RecordError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RecordError::Signals)?;
@@ -241,8 +271,10 @@ async fn run(spec: &Spec) -> Result<Exit, RecordError> {
     let running = child::spawn(spec)?;
     let killer = running.killer();
     let mut waiting = tokio::task::spawn_blocking(move || running.wait(None));
+    let mut patience = pin!(patience(enough, killer));
     loop {
         tokio::select! {
+            () = &mut patience => {}
             ended = &mut waiting => {
                 let gone = |error: tokio::task::JoinError| ChildError::Wait(std::io::Error::other(error));
                 return Ok(ended.map_err(gone)??);
@@ -253,6 +285,21 @@ async fn run(spec: &Spec) -> Result<Exit, RecordError> {
             _ = hang_up.recv() => killer.send(Signal::HUP),
         }
     }
+}
+
+/// How long a child may take to end politely.
+const POLITE: Duration = Duration::from_secs(3);
+
+/// Ends a child that has had enough refusals. Never returns otherwise.
+async fn patience(enough: Option<watch::Receiver<bool>>, killer: Killer) {
+    if let Some(mut enough) = enough
+        && enough.wait_for(|enough| *enough).await.is_ok()
+    {
+        killer.send(Signal::TERM);
+        tokio::time::sleep(POLITE).await;
+        killer.send(Signal::KILL);
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Ctrl-C at a terminal reaches every process in the foreground, the child too. Sent by `kill` it reaches only us.

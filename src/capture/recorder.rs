@@ -16,6 +16,7 @@ use super::proxy::Totals;
 use super::queue::{Ended, Message, Outlet, Queue, Started, add};
 use super::reading::{self, Read};
 use super::route::Belongs;
+use super::tape::TAPE;
 use crate::price::Table;
 use crate::provider;
 use crate::redact::{Clean, Redactor};
@@ -112,6 +113,8 @@ struct Open {
     /// The answer it carries on from, where that told its trace.
     from: Option<u64>,
     lost: bool,
+    /// Answered from a tape.
+    free: bool,
 }
 
 struct Recorder {
@@ -282,6 +285,7 @@ impl Recorder {
             connection: started.connection,
             from: placed.from,
             lost: gone,
+            free: *started.upstream == *TAPE,
         };
         self.open.insert(started.call, open);
     }
@@ -296,7 +300,11 @@ impl Recorder {
         });
         let Some(open) = self.open.remove(&ended.call) else { return weight };
         let call = ended.call;
-        let read = reading::read(open.wire, ended, pieces, &self.settings.prices, open.model.as_deref());
+        let mut read = reading::read(open.wire, ended, pieces, &self.settings.prices, open.model.as_deref());
+        if open.free {
+            // It was paid for when it was recorded.
+            read.summary.cost_usd = read.summary.cost_usd.map(|_| 0.0);
+        }
         self.count(&open, &read);
         let failed = read.summary.error.is_some() || !matches!(read.end, CallEnd::Complete | CallEnd::Refused);
         if let Some(book) = self.books.get_mut(&open.trace) {
@@ -441,7 +449,7 @@ fn sum(one: Usage, other: Usage) -> Usage {
 }
 
 /// The sub-agent that asks, and its parent, where the client names them.
-fn agents(headers: &Headers) -> (Option<String>, Option<String>) {
+pub(super) fn agents(headers: &Headers) -> (Option<String>, Option<String>) {
     let get =
         |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
     (get("x-claude-code-agent-id"), get("x-claude-code-parent-agent-id"))

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{HeaderMap, Uri};
 
-use crate::trace::{CallEnd, CallId, Headers, TraceId, Wire};
+use crate::trace::{CallEnd, CallId, Headers, Note, TraceId, Wire};
 
 /// Where the well-known providers live.
 const KNOWN: [(&str, &str); 3] = [
@@ -139,12 +139,40 @@ pub enum Answer {
     Reply(Reply),
     /// It leaves the call to the real provider.
     Live,
+    /// It leaves the call to a provider, asked otherwise.
+    Elsewhere(Box<Elsewhere>),
+}
+
+/// A call that goes up differently from how it came in.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    /// The upstream's name; the call's own where `None`.
+    pub upstream: Option<String>,
+    /// Path and query.
+    pub target: String,
+    /// Headers in place of the client's; where `None` the client's go up.
+    pub headers: Option<Headers>,
+    pub body: Bytes,
+    /// The wire format it is asked in. Where that is another than the client's, the answer is written anew.
+    pub wire: Wire,
+    /// Whether the client wants a stream.
+    pub stream: bool,
 }
 
 /// Answers calls without a network: mock models, tapes.
 pub trait Answers: Send + Sync {
     /// Answers one call. It must not block.
     fn answer(&self, asked: &Asked<'_>) -> Answer;
+
+    /// Whether nothing may leave the machine: what is no model call is turned away too.
+    fn offline(&self) -> bool {
+        false
+    }
+
+    /// What is worth keeping in the trace, once the run is over.
+    fn notes(&self, _trace: TraceId) -> Vec<Note> {
+        Vec::new()
+    }
 }
 
 /// Something that takes calls.

@@ -33,7 +33,8 @@ pub(super) fn asked_for(parts: &Parts) -> bool {
 /// Asks the upstream for a WebSocket and opens the tunnel when it says yes. What else it says is the answer.
 pub(super) async fn tunnel(mut asking: Asking) -> Result<Response<Down>, BoxError> {
     let client = asking.parts.extensions.remove::<OnUpgrade>();
-    let (Some((uri, host)), Some(client)) = (asking.destination(), client) else {
+    let destination = asking.destination().filter(|_| !asking.is_offline());
+    let (Some((uri, host)), Some(client)) = (destination, client) else {
         // Clients know this status: they go on over plain HTTP.
         return Ok(plain(StatusCode::UPGRADE_REQUIRED, "no WebSocket here"));
     };

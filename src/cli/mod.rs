@@ -1,6 +1,7 @@
 //! The door: one file per subcommand. Flags are read here, stdout is written here, exit codes are decided here.
 
 mod arms;
+mod ask;
 mod baseline;
 mod check;
 mod compare;
@@ -14,13 +15,16 @@ mod help;
 mod import;
 mod index;
 mod init;
+mod models;
 mod out;
 mod plan;
 mod proxy;
 mod record;
 mod recording;
+mod replay;
 mod runs;
 mod suite_file;
+mod tapes;
 mod traces;
 
 use std::io::{IsTerminal, Write};
@@ -135,6 +139,10 @@ enum Command {
     Proxy(proxy::ProxyArgs),
     /// Print the variables that point an agent at a running proxy
     Attach(record::Attach),
+    /// Run a recorded loop again, offline, or with another model from a call on
+    Replay(Box<replay::Replay>),
+    /// Ask recorded calls again, one by one, of another model or with another prompt
+    Ask(Box<ask::AskArgs>),
     /// Run a suite: so many trials of each task and model, graded and kept
     Eval(eval::Eval),
     /// List runs, show one, put shards together
@@ -178,6 +186,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Record(args) => record::run(global, args),
         Command::Proxy(args) => proxy::run(global, &args),
         Command::Attach(args) => record::attach(&args),
+        Command::Replay(args) => replay::run(global, *args),
+        Command::Ask(args) => ask::run(global, &args),
         Command::Eval(args) => eval::run(global, &args),
         Command::Runs(args) => runs::run(global, args),
         Command::Grade(args) => grade::run(global, &args),

@@ -91,10 +91,6 @@ pub struct Job {
 /// Records a command into a store.
 pub fn record(store: &Store, recording: &Recording, limits: Limits, job: Job) -> anyhow::Result<Recorded> {
     let settings = recording.settings(store, limits)?;
-    #[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
     let writer = store.writer()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let record = record::Record {
@@ -102,17 +98,25 @@ pub fn record(store: &Store, recording: &Recording, limits: Limits, job: Job) ->
         name: job.name,
         tags: job.tags,
         cwd: job.cwd,
-        environment,
+        environment: environment(),
         brakes: settings.brakes,
         proxy: settings.proxy,
         workspace: job.workspace,
         intercept: job.intercept,
         leave_out: Some(store.dir().to_owned()),
+        played: None,
     };
     runtime.block_on(record::record(record, writer)).map_err(|error| match error {
         RecordError::Intercept(InterceptError::Chained { .. }) => Misuse(error.to_string()).into(),
         other => anyhow::Error::from(other),
     })
+}
+
+/// The environment, as far as it is text.
+pub fn environment() -> Vec<(String, String)> {
+    #[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
+    let all = std::env::vars_os();
+    all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
 /// The one line that says what was recorded.

@@ -304,6 +304,18 @@ impl Loaded {
         })
     }
 
+    /// The record's steps with their bytes.
+    pub fn steps(&self) -> impl Iterator<Item = Own<'_>> {
+        self.plan.ops.iter().zip(&self.spots).map(|(op, (_, start))| match op {
+            Op::Copy { from, count } => Own::Copy { from: *from as usize, count: *count as usize },
+            Op::Gap { len } => Own::Gap(self.data.slice(*start..*start + *len)),
+            Op::Block { name, id, source: Source::Here { len }, .. } => {
+                Own::Here { name, id: *id, bytes: self.data.slice(*start..*start + *len) }
+            }
+            Op::Block { name, id, source: Source::There(at), .. } => Own::There { name, id: *id, record: at.record },
+        })
+    }
+
     /// Bytes of data.
     pub fn data_len(&self) -> usize {
         self.data.len()
@@ -315,6 +327,29 @@ impl Loaded {
         let start = self.spots[at].1;
         self.data.get(start..start + len)
     }
+}
+
+/// A step of a record and what it brings along.
+#[derive(Debug)]
+pub enum Own<'a> {
+    /// Pieces of the base.
+    Copy {
+        from: usize,
+        count: usize,
+    },
+    Gap(Bytes),
+    /// A block whose bytes are here.
+    Here {
+        name: &'a Name,
+        id: BlockId,
+        bytes: Bytes,
+    },
+    /// A block whose bytes another record has.
+    There {
+        name: &'a Name,
+        id: BlockId,
+        record: u64,
+    },
 }
 
 /// Why a body could not be put together.

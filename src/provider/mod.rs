@@ -5,6 +5,7 @@
 mod anthropic;
 mod detect;
 mod embeddings;
+mod encode;
 mod frame;
 mod gemini;
 mod gemini_args;
@@ -24,7 +25,8 @@ use bytes::Bytes;
 
 use crate::trace::{Headers, Message, Response, Wire};
 
-pub use detect::detect;
+pub use detect::{detect, model_in_path};
+pub use encode::{Encoded, encode, set_params, target};
 pub use reader::Reader;
 pub use refuse::{refusal, refuse};
 pub use request::{block_messages, block_tools, joined, request};

@@ -4,7 +4,9 @@
 mod agent;
 
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -62,7 +64,7 @@ fn tour(global: &Global) -> anyhow::Result<Exit> {
     index::sql(global, &index::Sql::of(QUERY))?;
     tour.say(
         "\nThe second trace went wrong: the agent asked for the same order until it gave up. See it with\n  \
-         holdback traces show demo-stuck\nand record your own loop with\n  holdback record -- YOUR COMMAND\n",
+         holdback traces show demo-stuck\nRun the first one again, offline, with\n  holdback replay demo-refund\nand record your own loop with\n  holdback record -- YOUR COMMAND\n",
     )?;
     Ok(Exit::Pass)
 }
@@ -88,19 +90,33 @@ impl Tour<'_> {
     /// Records the agent at one task, in a shop of its own.
     fn record(&self, name: &str, prompt: &str) -> anyhow::Result<()> {
         self.command(&format!("holdback record --name {name} -- holdback demo agent \"{prompt}\""))?;
-        let shop = tempfile::tempdir().context("making a folder for the shop")?;
-        fs::write(shop.path().join("orders.json"), ORDERS_JSON).context("writing the shop's orders")?;
+        let store = self.global.store()?;
+        let shop = open_shop(store.dir(), name)?;
         let job = Job {
             name: Some(name.to_owned()),
             tags: vec![("demo".to_owned(), "yes".to_owned())],
             command: agent_command(prompt)?,
-            cwd: shop.path().to_path_buf(),
+            cwd: shop.clone(),
             workspace: false,
             intercept: None,
         };
-        let recorded = record::record(&self.global.store()?, &Recording::default(), Limits::default(), job)?;
+        let recorded = record::record(&store, &Recording::default(), Limits::default(), job)?;
+        // As it was, so that the trace can be replayed: `holdback replay demo-refund` works in a copy of it.
+        open_shop(store.dir(), name)?;
         out::text(format!("{}\n", record::summary(&recorded, self.paint)))
     }
+}
+
+/// A shop of its own for each task, beside what is recorded of it.
+fn open_shop(store: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let demo = store.join("demo");
+    let shop = demo.join(name);
+    fs::create_dir_all(&shop).context("making a folder for the shop")?;
+    for folder in [&demo, &shop] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).context("keeping the shop to ourselves")?;
+    }
+    out::publish(&shop.join("orders.json"), |file| Ok(file.write_all(ORDERS_JSON.as_bytes())?))?;
+    Ok(shop.canonicalize()?)
 }
 
 /// This binary, as the agent.

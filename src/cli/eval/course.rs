@@ -16,7 +16,7 @@ use crate::capture::record::git_state;
 use crate::capture::{clock, ids};
 use crate::cli::recording::Limits;
 use crate::cli::runs::stored::{InLog, REQUEST};
-use crate::cli::{Global, Misuse};
+use crate::cli::{Global, Misuse, models};
 use crate::eval::{self, EvalError, Finished, Hooks, Plan, Setup};
 use crate::trace::Headers;
 
@@ -108,22 +108,12 @@ pub fn new_id() -> String {
 
 /// The keys of the providers that prompts ask, from the environment, under the names their own clients use.
 fn keys(plan: &Plan, env: &[(String, String)]) -> BTreeMap<String, Headers> {
-    let value =
-        |name: &str| env.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, v)| v.clone());
     let mut keys = BTreeMap::new();
     for variant in &plan.variants {
         let Some((provider, _)) = variant.model.split_once('/') else { continue };
-        let own = format!("{}_API_KEY", provider.to_uppercase().replace(['-', '.'], "_"));
-        let header = match provider {
-            "mock" => None,
-            "anthropic" => value(&own).map(|key| ("x-api-key", key)),
-            "gemini" | "google" => {
-                value("GEMINI_API_KEY").or_else(|| value("GOOGLE_API_KEY")).map(|key| ("x-goog-api-key", key))
-            }
-            _ => value(&own).map(|key| ("authorization", format!("Bearer {key}"))),
-        };
-        if let Some((name, key)) = header {
-            keys.insert(provider.to_owned(), vec![(name.to_owned(), key)]);
+        let own = models::keys(provider, env);
+        if !own.is_empty() {
+            keys.insert(provider.to_owned(), own);
         }
     }
     keys

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod conversation;
+mod diff;
 pub mod list;
 pub mod show;
 
@@ -34,6 +35,8 @@ enum TracesCommand {
     Ls(list::List),
     /// Show a trace as the conversation it was
     Show(show::Show),
+    /// Hold two traces against each other, step by step
+    Diff(diff::Diff),
     /// Write a trace into one file that can be read elsewhere
     Export(Export),
     /// Remove traces for good
@@ -70,6 +73,7 @@ pub fn run(global: &Global, args: Traces) -> anyhow::Result<Exit> {
         None => list::run(global, &args.list),
         Some(TracesCommand::Ls(list)) => list::run(global, &list),
         Some(TracesCommand::Show(show)) => show::run(global, &show),
+        Some(TracesCommand::Diff(diff)) => diff::run(global, &diff),
         Some(TracesCommand::Export(export)) => self::export(global, &export),
         Some(TracesCommand::Rm(remove)) => self::remove(global, &remove),
     }

@@ -287,7 +287,7 @@ impl<'a> Bodies<'a> {
         })
     }
 
-    fn load(&mut self, offset: u64) -> Result<Arc<Loaded>, LogError> {
+    pub(super) fn load(&mut self, offset: u64) -> Result<Arc<Loaded>, LogError> {
         if let Some(loaded) = self.read.get(&offset) {
             return Ok(Arc::clone(loaded));
         }

@@ -1,0 +1,211 @@
+//! `holdback replay`: a recorded run again, from its tape, or from its tape up to a call and live from there.
+
+mod place;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::models::{self, Change};
+use super::record::environment;
+use super::recording::{Limits, Recording};
+use super::{Exit, Global, Misuse, out, tapes, traces};
+use crate::capture::record::{self as story, Played, Recorded};
+use crate::capture::{Fork, Pace, TapeSettings, Taped};
+use crate::replay::{Ignore, Match, Player, Report, Tape};
+use crate::report::replay as render;
+use place::{Place, Placing};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The recorded command runs again (or the one after `--`), its calls are answered from the recording, and nothing \
+                  leaves this machine. It works in a copy of the recorded work tree, never in your own files.\n\
+                  Exit code: 0 it went the recorded way, 1 it left it, 4 it could not be replayed.\n\nExamples:\n  \
+                  holdback replay last\n  \
+                  holdback replay nightly -- python agent.py --new-flag\n  \
+                  holdback replay last --from 4 --model anthropic/claude-haiku-4-5 --set temperature=0"
+)]
+pub struct Replay {
+    /// Id, beginning of an id, name, or `last`
+    trace: String,
+    /// How alike a request and the recorded one have to be
+    #[arg(long = "match", value_name = "HOW", value_enum, default_value_t = How::Normal)]
+    how: How,
+    /// A JSON path of requests that doesn't count, like $.metadata.run; any number of them
+    #[arg(long, value_name = "PATH")]
+    ignore: Vec<String>,
+    /// Let requests that are not on the tape through to the real provider, and mark them
+    #[arg(long)]
+    loose: bool,
+    /// How fast answers come: at once, or as they came when they were recorded
+    #[arg(long, value_name = "PACE", value_enum, default_value_t = Speed::Full)]
+    pace: Speed,
+    /// Work in a copy of the recorded work tree, in a folder of your choice when one is given (this is the default)
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "in_place")]
+    worktree: Option<Option<std::path::PathBuf>>,
+    /// Work in the current folder as it is, over your own files
+    #[arg(long)]
+    in_place: bool,
+    /// Go live from this call on: the first live call, by its number in `holdback traces show`
+    #[arg(long, value_name = "N")]
+    from: Option<usize>,
+    #[command(flatten)]
+    change: Change,
+    /// A name for the new trace
+    #[arg(long)]
+    name: Option<String>,
+    /// Write the divergence report as a page
+    #[arg(long, value_name = "FILE")]
+    html: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    recording: Recording,
+    /// Print one JSON document; the command's own output goes to stderr
+    #[arg(long)]
+    json: bool,
+    /// The command to run instead of the recorded one, after `--`
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// How alike a request and the recorded one have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum How {
+    /// The same bytes, cache marks aside
+    Strict,
+    /// The same to the model: ids, times, process numbers, the order of parallel results aside
+    Normal,
+    /// The same course: who spoke and which tools were called
+    Lenient,
+}
+
+impl From<How> for Match {
+    fn from(how: How) -> Match {
+        match how {
+            How::Strict => Match::Strict,
+            How::Normal => Match::Normal,
+            How::Lenient => Match::Lenient,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Speed {
+    Full,
+    Real,
+}
+
+/// JSON paths from the command line.
+pub fn paths(given: &[String]) -> anyhow::Result<Vec<Ignore>> {
+    given.iter().map(|path| path.parse().map_err(|error| Misuse(format!("--ignore {error}")).into())).collect()
+}
+
+/// Runs a trace again.
+pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
+    let store = global.existing_store()?;
+    let reader = Arc::new(store.reader()?);
+    let trace = traces::resolve(&reader, &args.trace)?;
+    let stored = tapes::read(&reader, trace)?;
+    let fork = fork(&args)?;
+    if fork.is_none() && !args.change.is_empty() {
+        return Err(
+            Misuse("what is asked otherwise is asked live: say from which call on with --from N".to_owned()).into()
+        );
+    }
+    let settings = args.recording.settings(&store, args.limits.clone())?;
+    let about = stored.about;
+    let command = if args.command.is_empty() { about.command.clone() } else { args.command.clone() };
+    if command.is_empty() {
+        return Err(Misuse(format!("trace {trace} was not recorded from a command: give one after --")).into());
+    }
+    if args.command.is_empty() && command.iter().any(|word| word.contains("[redacted:")) {
+        return Err(Misuse(
+            "the recorded command had a secret in it, which was not kept: give the command after --".to_owned(),
+        )
+        .into());
+    }
+    let parent_call = args.from.and_then(|from| stored.reel.calls.get(from.checked_sub(1)?)).map(|call| call.call);
+    if let (Some(from), calls) = (args.from, stored.reel.calls.len())
+        && (from == 0 || from > calls + 1)
+    {
+        return Err(Misuse(format!("--from {from}: the trace has calls 1 to {calls}")).into());
+    }
+    let tape = Tape::new(stored.reel, args.how.into(), paths(&args.ignore)?, args.loose)?;
+    let place = Place::find(&Placing {
+        state: stored.state,
+        recorded_cwd: about.cwd.as_deref(),
+        own_command: !args.command.is_empty(),
+        in_place: args.in_place,
+        chosen: args.worktree.clone().flatten(),
+        store: store.dir(),
+    })?;
+    if !args.json {
+        eprintln!("holdback: {}", place.says);
+    }
+    let redacted = tape.0.redacted_answers();
+    if redacted > 0 {
+        eprintln!("holdback: secrets were replaced in {redacted} answers of this tape: the loop gets placeholders");
+    }
+    let command = command.iter().map(|word| place.roots.word(word)).collect();
+    let player = Player::new(tape, place.roots.clone(), Some(settings.proxy.redactor.clone()));
+    let pace = if args.pace == Speed::Real { Pace::Real } else { Pace::Full };
+    let taped = Arc::new(Taped::new(player, TapeSettings { pace, loose: args.loose, fork }));
+    let mut proxy = settings.proxy;
+    proxy.content = about.content;
+    let record = story::Record {
+        command,
+        name: args.name.clone(),
+        tags: vec![("replay_of".to_owned(), trace.to_string())],
+        cwd: place.dir.clone(),
+        environment: environment(),
+        brakes: settings.brakes,
+        proxy,
+        workspace: true,
+        leave_out: Some(store.dir().to_owned()),
+        intercept: None,
+        played: Some(Played {
+            answers: taped.clone(),
+            parent: (trace, parent_call),
+            aside: args.json,
+            enough: taped.enough(),
+        }),
+    };
+    let writer = store.writer()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let recorded = runtime.block_on(story::record(record, writer))?;
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    let report = taped.report(recorded.trace);
+    tell(global, &args, &report, &recorded)
+}
+
+fn fork(args: &Replay) -> anyhow::Result<Option<Fork>> {
+    let Some(from) = args.from else { return Ok(None) };
+    let models::Changed { edits, upstream, keys } = args.change.read(&environment())?;
+    Ok(Some(Fork { from, edits, upstream, keys }))
+}
+
+fn tell(global: &Global, args: &Replay, report: &Report, recorded: &Recorded) -> anyhow::Result<Exit> {
+    if let Some(path) = &args.html {
+        out::publish(path, |file| {
+            use std::io::Write;
+            file.write_all(render::html(report).as_bytes()).context("writing the report")
+        })?;
+        eprintln!("wrote {}", path.display());
+    }
+    if args.json {
+        let mut document = serde_json::to_value(report)?;
+        document["exit_code"] = json!(recorded.exit_code());
+        document["outcome"] = json!(recorded.outcome);
+        document["cost_usd"] = json!(recorded.totals.cost_usd);
+        out::json(&document)?;
+    } else {
+        out::text(out::printable(&render::text(report)))?;
+        let name = global.paint().name(&recorded.trace.to_string()[..8]);
+        eprintln!("holdback: trace {name}, exit code of the command {}", recorded.exit_code());
+    }
+    Ok(if report.divergences == 0 { Exit::Pass } else { Exit::Regression })
+}

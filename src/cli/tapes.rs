@@ -1,0 +1,101 @@
+//! Stored traces as tapes: what `replay`, `ask`, `traces diff` and `eval` play and compare.
+
+use std::sync::Arc;
+
+use crate::capture::restore::State;
+use crate::replay::{Ignore, Match, Recorded, Reel, Roots, Tape};
+use crate::store::log::{Kept, LogError, Reader};
+use crate::trace::{Content, TraceId, TraceStarted};
+
+/// A stored trace, ready to be made a tape.
+pub struct Stored {
+    pub about: TraceStarted,
+    /// The state of the work tree before the first call, where it was noted.
+    pub state: Option<State>,
+    pub reel: Reel,
+}
+
+/// Reads a trace. The reader is kept by the tape, which puts bodies together when somebody wants to read them.
+///
+/// # Errors
+/// When the log can't be read.
+pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
+    let mut about = TraceStarted::default();
+    let mut state = None;
+    let mut lost_calls = 0;
+    let mut calls: indexmap::IndexMap<crate::trace::CallId, Recorded> = indexmap::IndexMap::new();
+    let mut outlines = reader.outlines(trace)?;
+    for entry in reader.entries(trace)? {
+        match entry.what {
+            Kept::TraceStarted(_, later) => learn(&mut about, later),
+            Kept::TraceEnded(_, ended) => lost_calls += ended.lost_calls,
+            Kept::CallStarted(_, started) => {
+                let outline = outlines.calls.remove(&started.call).unwrap_or_default();
+                let recorded = Recorded { call: started.call, request: started.request, outline, ended: None };
+                calls.insert(started.call, recorded);
+            }
+            Kept::CallEnded(_, call, ended) => {
+                if let Some(recorded) = calls.get_mut(&call) {
+                    recorded.ended = Some(ended);
+                }
+            }
+            Kept::Noted(_, note) if note.kind == "files" && state.is_none() => {
+                let text = |name: &str| note.data[name].as_str().map(str::to_owned);
+                state =
+                    text("root").zip(text("tree")).map(|(root, tree)| State { root: root.into(), tree, commit: None });
+            }
+            _ => {}
+        }
+    }
+    if let Some(state) = &mut state {
+        state.commit.clone_from(&about.git_commit);
+    }
+    let bodies = Arc::clone(reader);
+    let reel = Reel {
+        trace,
+        content: about.content,
+        source: about.source,
+        lost_calls,
+        calls: calls.into_values().collect(),
+        blocks: Arc::new(outlines.blocks),
+        bodies: Box::new(move |call| bodies.request(call).ok()),
+    };
+    Ok(Stored { about, state, reel })
+}
+
+/// Later words win where they say something.
+fn learn(about: &mut TraceStarted, later: TraceStarted) {
+    let known = std::mem::take(about);
+    *about = TraceStarted {
+        name: later.name.or(known.name),
+        command: if later.command.is_empty() { known.command } else { later.command },
+        agent: later.agent.or(known.agent),
+        cwd: later.cwd.or(known.cwd),
+        git_commit: later.git_commit.or(known.git_commit),
+        git_dirty: later.git_dirty.or(known.git_dirty),
+        parent: later.parent.or(known.parent),
+        content: if later.content == Content::default() { known.content } else { later.content },
+        ..later
+    };
+}
+
+/// Two traces as tapes, to be held against each other: folders and sessions aside.
+pub fn pair(
+    reader: &Arc<Reader>,
+    one: TraceId,
+    other: TraceId,
+    how: Match,
+    ignore: &[Ignore],
+) -> anyhow::Result<(Tape, Tape)> {
+    let (one, other) = (read(reader, one)?, read(reader, other)?);
+    let mut roots = Roots::none();
+    if let (Some(then), Some(now)) = (&one.about.cwd, &other.about.cwd) {
+        roots = Roots::moved(then, now);
+    }
+    // What the second says is read as if it had been said where the first was.
+    let bodies = other.reel.bodies;
+    let reel = Reel { bodies: Box::new(move |call| bodies(call).map(|body| roots.back(body))), ..other.reel };
+    let (before, _) = Tape::new(one.reel, how, ignore.to_vec(), true)?;
+    let (after, _) = Tape::with_bodies(reel, how, ignore.to_vec())?;
+    Ok((before, after))
+}
