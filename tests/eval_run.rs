@@ -102,7 +102,14 @@ fn loops_that_misbehave_end_and_count_as_what_they_are() {
         ("'kill -SEGV $$'", TASK, Outcome::Fail, "signal 11"),
         ("'trap \"\" TERM; while :; do sleep 1; done'", short.as_str(), Outcome::Fail, "still running after 1 s"),
         ("'(sleep 600 &) ; exit 0'", TASK, Outcome::Pass, ""),
-        ("'head -c 300000000 /dev/zero | tr \"\\\\0\" x; exit 0'", TASK, Outcome::Pass, ""),
+        // A daemon in a session of its own, its output closed, as daemons do.
+        (
+            "'setsid sh -c \"setsid sleep 600 </dev/null >/dev/null 2>&1 &\" </dev/null >/dev/null 2>&1; exit 0'",
+            TASK,
+            Outcome::Pass,
+            "",
+        ),
+        ("'head -c 1000000000 /dev/zero | tr \"\\\\0\" x; exit 0'", TASK, Outcome::Pass, ""),
         ("[no-such-program-here]", TASK, Outcome::Invalid, "could not be run"),
     ] {
         let trials = bench.trials(&looped(command, more));
@@ -110,6 +117,29 @@ fn loops_that_misbehave_end_and_count_as_what_they_are() {
         let got = trials[0].why.clone().unwrap_or_default();
         assert!(got.contains(why), "{command}: {got}");
     }
+}
+
+/// Where a small file system can be had, which takes root.
+#[test]
+fn a_loop_that_fills_the_disk_is_stopped_before_it_is_full() {
+    let bench = Bench::new();
+    let work = bench.dir.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=270m,mode=0700", "tmpfs"]).arg(&work).stderr(std::process::Stdio::null());
+    if !mount.status().is_ok_and(|status| status.success()) {
+        println!("skipped: no small file system can be mounted here");
+        return;
+    }
+    let endless = "'while :; do head -c 4000000 /dev/zero >> big || exit 9; sleep 0.02; done'";
+    let trials = bench.trials(&looped(endless, TASK));
+    let _ = std::process::Command::new("umount").arg("-l").arg(&work).status();
+    assert_eq!(trials[0].outcome, Outcome::Fail, "{:?}", trials[0]);
+    assert!(
+        matches!(&trials[0].ending, Ending::Braked { brake } if brake.starts_with("disk")),
+        "{:?}",
+        trials[0].ending
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{Exit, Global, Misuse, out, traces};
 use crate::eval::{EXAMPLE, from_traces};
 
 /// What editors complete and check suites with.
-const SCHEMA: &str = include_str!("../../schemas/suite.schema.json");
+pub const SCHEMA: &str = include_str!("../../schemas/suite.schema.json");
 
 #[derive(Debug, Args)]
 #[command(

@@ -13,6 +13,7 @@ mod gate;
 mod grade;
 mod help;
 mod import;
+mod import_suite;
 mod index;
 mod init;
 mod models;

@@ -17,7 +17,7 @@ pub struct Opened {
 }
 
 /// The files beside a suite.
-struct Beside<'a>(&'a Path);
+pub struct Beside<'a>(pub &'a Path);
 
 impl Files for Beside<'_> {
     fn read(&self, path: &str) -> Result<String, String> {
@@ -27,10 +27,29 @@ impl Files for Beside<'_> {
     fn exists(&self, path: &str) -> bool {
         self.0.join(path).exists()
     }
+
+    fn folders(&self, path: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.join(path)).into_iter().flatten().filter_map(Result::ok);
+        let mut names: Vec<String> = entries
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
 }
 
-/// Opens a suite; says everything that is wrong with it at once.
+/// Opens a suite; says everything that is wrong with it at once, and what may surprise.
 pub fn open(path: &Path) -> anyhow::Result<Opened> {
+    let opened = open_quietly(path)?;
+    for warning in &opened.loaded.warnings {
+        eprintln!("holdback: {}: {warning}", shown(&opened.path));
+    }
+    Ok(opened)
+}
+
+/// Opens a suite; keeps what may surprise to itself.
+pub fn open_quietly(path: &Path) -> anyhow::Result<Opened> {
     let unreadable = |error: std::io::Error| Misuse(format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let path = path.canonicalize().map_err(unreadable)?;
@@ -39,9 +58,6 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
     let wrong = |errors: SuiteErrors| Misuse(rendered(&errors, &name, &text, &dir));
     let loaded = suite::load(&name, &text, &Beside(&dir)).map_err(wrong)?;
     crate::grade::check(&loaded).map_err(wrong)?;
-    for warning in &loaded.warnings {
-        eprintln!("holdback: {name}: {warning}");
-    }
     Ok(Opened { loaded, path, dir })
 }
 
@@ -100,11 +116,6 @@ pub fn files(opened: &Opened) -> anyhow::Result<OnDisk> {
     let specs = suite.graders.iter().chain(suite.tasks.iter().flat_map(|task| &task.graders));
     let mut words = Vec::new();
     specs.for_each(|spec| words_in(&spec.0, &mut words));
-    // Only what is named below the suite's own folder: not that folder itself, which may hold a store, and nothing of the system's.
-    words.retain(|word| {
-        let mut parts = Path::new(word).components().peekable();
-        parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
-    });
     let all = |names| -> anyhow::Result<String> {
         let hashes = hashes(&opened.dir, names)?;
         Ok(if hashes.is_empty() { String::new() } else { hash_hex(hashes.join("\n").as_bytes()) })
@@ -116,7 +127,17 @@ pub fn files(opened: &Opened) -> anyhow::Result<OnDisk> {
 fn words_in(value: &serde_json::Value, words: &mut Vec<String>) {
     match value {
         serde_json::Value::String(text) => {
-            words.extend(text.split_whitespace().map(|word| word.replace("{{suite_dir}}/", "")));
+            // What is named as standing beside the suite may lie above it; a bare word is a file's only below it: not that folder
+            // itself, which may hold a store, and nothing of the system's.
+            words.extend(text.split_whitespace().filter_map(|word| {
+                match word.strip_prefix("{{suite_dir}}/") {
+                    Some(named) => Some(named.to_owned()),
+                    None => Path::new(word)
+                        .components()
+                        .all(|part| matches!(part, Component::Normal(_)))
+                        .then(|| word.to_owned()),
+                }
+            }));
         }
         serde_json::Value::Array(items) => items.iter().for_each(|item| words_in(item, words)),
         serde_json::Value::Object(map) => map.values().for_each(|item| words_in(item, words)),

@@ -395,7 +395,9 @@ async fn run(
         return recorded(shared, slot);
     }
     let variant = shared.variant(slot);
-    let seconds = Some(shared.loaded.suite.budget.trial.seconds.unwrap_or(USUAL_SECONDS));
+    let seconds = shared.task(slot).seconds.or(shared.loaded.suite.budget.trial.seconds);
+    // At most a year, and something: more or less is no time that a clock can count.
+    let seconds = Some(seconds.unwrap_or(USUAL_SECONDS).clamp(0.001, 31_536_000.0));
     shared.watch.begin(trace);
     shared.proxy.begin(trace, shared.begin(slot, workspace));
     let run = Run { proxy: &shared.proxy, trace, vars, seconds, interrupt };

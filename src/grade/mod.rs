@@ -21,6 +21,7 @@ mod cost;
 mod equals;
 mod evidence;
 mod files;
+mod harbor;
 mod http;
 mod json_path;
 mod json_schema;
@@ -161,6 +162,7 @@ pub const KINDS: &[Kind] = &[
     kind::<trajectory::Trajectory>(),
     kind::<files::Files>(),
     kind::<command::Command>(),
+    kind::<harbor::Harbor>(),
     kind::<stops::Stops>(),
     kind::<cost::Cost>(),
     kind::<latency::Latency>(),
@@ -211,7 +213,9 @@ mod tests {
         for kind in KINDS {
             let value: Value = crate::suite::yaml(kind.example).unwrap();
             assert_eq!(value["type"], kind.name, "{}", kind.example);
-            let vars = [("expected".to_owned(), Value::from("x"))].into();
+            let vars = [("expected", "x"), ("suite_dir", "/s")]
+                .map(|(name, value)| (name.to_owned(), Value::from(value)))
+                .into();
             Bound::compile(&GraderSpec(value), &vars).unwrap_or_else(|error| panic!("{}: {error}", kind.name));
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_saphyr::Error as Yaml;
 
 use super::error::{SuiteError, SuiteErrors};
+use super::harbor;
 use super::locate::{Located, Step, error_from};
 use super::near::nearest;
 use super::rows;
@@ -22,6 +23,11 @@ pub trait Files {
 
     /// Whether there is a file or folder of this name.
     fn exists(&self, path: &str) -> bool;
+
+    /// The names of the folders in a folder; none when it isn't one.
+    fn folders(&self, _path: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A suite that is in order, with all the files it is made of.
@@ -120,6 +126,13 @@ fn suggest(word: &str, known: &[&str]) -> String {
 fn read_rows(loaded: &mut Loaded, files: &dyn Files, errors: &mut Vec<SuiteError>) {
     for (index, file) in loaded.suite.tasks_from.clone().iter().enumerate() {
         let place = ["tasks_from".into(), index.into()];
+        if harbor::is_folder(file, files) {
+            match harbor::tasks(file, files, &mut loaded.warnings) {
+                Ok(tasks) => loaded.suite.tasks.extend(tasks),
+                Err(found) => errors.extend(found),
+            }
+            continue;
+        }
         match files.read(file) {
             Ok(text) => match rows::tasks(file, &text) {
                 Ok(tasks) => loaded.suite.tasks.extend(tasks),
@@ -192,6 +205,9 @@ fn check_shape(loaded: &Loaded, errors: &mut Vec<SuiteError>) {
     for (index, task) in suite.tasks.iter().enumerate().take(loaded.own_tasks) {
         if task.trials == Some(0) {
             wrong(&["tasks".into(), index.into(), "trials".into()], "trials must be at least 1", None);
+        }
+        if task.seconds.is_some_and(|seconds| seconds.is_nan() || seconds <= 0.0) {
+            wrong(&["tasks".into(), index.into(), "seconds".into()], "the time of a trial must be above 0", None);
         }
         if matches!(suite.target, Target::Trace(_)) && task.trace.is_none() {
             let help = "add trace: with an id, the beginning of one, or a name";
@@ -430,6 +446,7 @@ tasks:
             ),
             ("tasks: [{id: '', prompt: x}]\n", "the task's id is empty"),
             ("tasks: [{id: a, trials: 0}]\n", "s.yaml:4:25: trials must be at least 1"),
+            ("tasks: [{id: a, seconds: 0}]\n", "s.yaml:4:26: the time of a trial must be above 0"),
             ("tasks: [{id: a, graders: 3}]\n", "s.yaml:4:26: "),
         ];
         for (tail, want) in tails {

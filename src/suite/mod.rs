@@ -5,6 +5,7 @@
 
 mod error;
 mod fingerprint;
+mod harbor;
 mod load;
 mod locate;
 mod near;
@@ -14,6 +15,7 @@ mod types;
 
 pub use error::{SuiteError, SuiteErrors};
 pub use fingerprint::{fingerprint, hash_hex};
+pub use harbor::is_folder as is_harbor_folder;
 pub use load::{Files, Loaded, load, yaml};
 pub use locate::{Located, Step};
 pub use near::{distance, nearest};

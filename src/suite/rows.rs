@@ -6,7 +6,8 @@ use super::error::SuiteError;
 use super::near::nearest;
 use super::types::Task;
 
-const FIELDS: [&str; 9] = ["id", "prompt", "vars", "tags", "graders", "workspace", "expected", "trace", "trials"];
+const FIELDS: [&str; 10] =
+    ["id", "prompt", "vars", "tags", "graders", "workspace", "expected", "trace", "trials", "seconds"];
 
 /// Reads the tasks of one file; what its name ends in says what it is.
 pub(super) fn tasks(file: &str, text: &str) -> Result<Vec<Task>, Vec<SuiteError>> {
@@ -15,7 +16,10 @@ pub(super) fn tasks(file: &str, text: &str) -> Result<Vec<Task>, Vec<SuiteError>
     } else if file.ends_with(".csv") {
         csv(file, text)
     } else {
-        let help = Some("use a .jsonl file with one task a line, or a .csv file with one task a row".to_owned());
+        let help = Some(
+            "use a .jsonl file with one task a line, a .csv file with one task a row, or a folder of Harbor tasks"
+                .to_owned(),
+        );
         Err(vec![at(file, 0, "tasks can't be read from a file of this kind".to_owned(), help)])
     }
 }
@@ -108,7 +112,7 @@ fn csv(file: &str, text: &str) -> Result<Vec<Task>, Vec<SuiteError>> {
 /// Lists and objects stand in a cell as JSON; tags may be words with semicolons between them.
 fn cell_value(name: &str, cell: &str) -> Value {
     match name {
-        "vars" | "graders" | "trials" => serde_json::from_str(cell).unwrap_or_else(|_| cell.into()),
+        "vars" | "graders" | "trials" | "seconds" => serde_json::from_str(cell).unwrap_or_else(|_| cell.into()),
         "tags" if !cell.starts_with('[') => cell.split(';').map(|tag| tag.trim().to_owned()).collect(),
         "tags" => serde_json::from_str(cell).unwrap_or_else(|_| cell.into()),
         _ => cell.into(),

@@ -48,7 +48,7 @@ pub struct Suite {
     pub graders: Vec<GraderSpec>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<Task>,
-    /// Files of more tasks: `.jsonl` with one task a line, or `.csv` with one task a row.
+    /// More tasks: files, `.jsonl` with one task a line or `.csv` with one task a row; and folders of Harbor tasks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks_from: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -279,6 +279,9 @@ pub struct Task {
     /// More or fewer trials than the suite says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trials: Option<u32>,
+    /// How long a trial may take, instead of the budget's seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// A grader's configuration, kept as it was written: what it means is the grader's business.

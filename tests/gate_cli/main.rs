@@ -8,4 +8,5 @@ mod ci;
 mod common;
 mod outputs;
 mod policy;
+mod schemas;
 mod verdicts;

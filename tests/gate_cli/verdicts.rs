@@ -227,3 +227,57 @@ fn the_provable_bound_can_be_asked_for() {
     assert_eq!(code(&output), 3, "80 units are too few for it");
     assert!(said(&output).contains("betting bounds"), "{}", said(&output));
 }
+
+#[test]
+fn scores_that_are_no_numbers_are_never_counted() {
+    let bench = Bench::new();
+    bench.write("policy.yaml", "metric: score\n");
+    for (id, broken) in [("base", 0), ("cand", 40)] {
+        let mut record = run(id, &times(20, "pppppppp"));
+        for trial in record.trials.iter_mut().take(broken) {
+            trial.score = Some(f64::NAN);
+            trial.grades[0].grade = holdback::trial::Grade::Scored { score: f64::NAN, pass: true };
+        }
+        bench.keep(&record);
+    }
+    let output = bench.gate(&["--policy", "policy.yaml"]);
+    assert_eq!(code(&output), 4, "{}", said(&output));
+    assert!(said(&output).contains("40 of 160"), "{}", said(&output));
+    // Nor are they in a file that somebody wrote by hand.
+    bench.holdback(&["baseline", "save", "base", "base.json"]);
+    for (number, word) in [("NaN", "not a baseline file"), ("7.5", "not a baseline file")] {
+        bench.write("odd.json", &bench.read("base.json").replacen("\"pppppppp\"", number, 1));
+        let output = bench.holdback(&["gate", "--baseline", "odd.json", "--candidate", "cand"]);
+        assert!(code(&output) == 2 && said(&output).contains(word), "{number}: {}", said(&output));
+    }
+}
+
+#[test]
+fn runs_of_other_harnesses_are_gated_like_our_own() {
+    let bench = Bench::new();
+    for id in ["base", "cand"] {
+        let mut record = run(id, &times(20, "pppp"));
+        // What an importer may know: outcomes, and nothing of traces, seeds, tokens, cost or answers.
+        record.fingerprints = holdback::trial::Fingerprints { suite: "tau2".into(), ..Default::default() };
+        for trial in &mut record.trials {
+            (trial.trace, trial.seed, trial.cost_usd, trial.answer_hash) = (None, None, None, None);
+            (trial.usage, trial.calls, trial.duration_us) = (Default::default(), 0, 0);
+            trial.grades.clear();
+        }
+        bench.keep(&record);
+    }
+    assert_eq!(code(&bench.gate(&[])), 0);
+    bench.write("policy.yaml", "limits: {cost_usd: {p50: {max: 1}}}");
+    let output = bench.gate(&["--policy", "policy.yaml"]);
+    assert!(code(&output) == 3 && said(&output).contains("cost_usd p50: unknown"), "{}", said(&output));
+    for args in [&["compare", "base", "cand"][..], &["runs", "show", "cand"], &["baseline", "show", "base"]] {
+        let output = bench.holdback(args);
+        assert_eq!(code(&output), 0, "{args:?}: {}", said(&output));
+    }
+    // A run that its importer kept as one record, trials and all.
+    let store = holdback::store::log::Store::open(bench.path(".holdback"), Default::default()).unwrap();
+    let whole = run("whole", &times(20, "pppp"));
+    store.writer().unwrap().record("run", "whole", whole.started, &serde_json::to_value(&whole).unwrap()).unwrap();
+    let output = bench.holdback(&["gate", "--baseline", "whole", "--candidate", "whole"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, Seek};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -28,12 +28,16 @@ const HEAD: usize = 256 << 10;
 
 #[derive(Debug, Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Importing twice adds nothing, and a file that has grown adds what is new. docs/import.md lists the formats \
                   and what each can tell.\n\nExamples:\n  holdback import ~/.claude/projects\n  \
                   holdback import ~/.codex/sessions --watch\n  holdback import run.eval results.json\n  \
-                  holdback import export.jsonl --format langfuse"
+                  holdback import export.jsonl --format langfuse\n  holdback import suite promptfooconfig.yaml"
 )]
 pub struct Import {
+    #[command(subcommand)]
+    command: Option<ImportCommand>,
     /// Files, and folders with files in them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -55,6 +59,12 @@ pub struct Import {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportCommand {
+    /// Make a suite of a promptfoo configuration or of Harbor's task folders
+    Suite(super::import_suite::ImportSuite),
 }
 
 /// What became of one file.
@@ -87,6 +97,9 @@ struct Door {
 
 /// Imports what was named.
 pub fn run(global: &Global, args: &Import) -> anyhow::Result<Exit> {
+    if let Some(ImportCommand::Suite(args)) = &args.command {
+        return super::import_suite::run(global, args);
+    }
     let format = match args.format.as_str() {
         "auto" => None,
         name => Some(import::format(name).ok_or_else(|| unknown_format(name))?),
