@@ -322,6 +322,13 @@ pub async fn git_state(cwd: PathBuf) -> (Option<String>, Option<bool>) {
     .unwrap_or_default()
 }
 
+/// The commit a folder is at.
+pub async fn git_commit(cwd: PathBuf) -> Option<String> {
+    tokio::task::spawn_blocking(move || git(&cwd, &["rev-parse", "HEAD"]).map(|text| text.trim().to_owned()))
+        .await
+        .unwrap_or_default()
+}
+
 fn git(cwd: &Path, arguments: &[&str]) -> Option<String> {
     let mut command = vec!["git".to_owned(), "--no-optional-locks".to_owned()];
     command.extend(arguments.iter().map(|word| (*word).to_owned()));

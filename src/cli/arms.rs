@@ -1,6 +1,7 @@
 //! What `--baseline`, `--candidate` and their like name: one variant of a stored run, or a baseline file.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -13,13 +14,15 @@ use crate::trial::RunRecord;
 /// and right after a run there is none that knows it.
 pub struct Arms<'a> {
     global: &'a Global,
-    known: Option<Runs>,
-    runs: HashMap<String, RunRecord>,
+    known: OnceCell<Runs>,
+    /// Runs whose trials had to be read.
+    whole: HashMap<String, RunRecord>,
+    told: HashSet<String>,
 }
 
 impl<'a> Arms<'a> {
     pub fn new(global: &'a Global) -> Self {
-        Arms { global, known: None, runs: HashMap::new() }
+        Arms { global, known: OnceCell::new(), whole: HashMap::new(), told: HashSet::new() }
     }
 
     /// The one arm that is meant.
@@ -31,7 +34,8 @@ impl<'a> Arms<'a> {
             return read(Path::new(word));
         }
         let (run, variant) = split(word);
-        Ok(Arm::from_run(self.run(run)?, variant)?)
+        let head = self.head(run)?;
+        self.arm(&head, variant)
     }
 
     /// As [`Arms::one`], but only from a run that has ended: what counts once must be all there.
@@ -39,16 +43,17 @@ impl<'a> Arms<'a> {
     /// # Errors
     /// As [`Arms::one`], and when the run goes on.
     pub fn finished(&mut self, word: &str) -> anyhow::Result<Arm> {
-        let arm = self.one(word)?;
-        let going_on = !is_file(word) && self.run(split(word).0)?.finished.is_none();
-        match going_on {
-            true => Err(Misuse(format!(
-                "run {} has not finished, and its trials can be counted only once: finish it with `holdback eval --resume {}`",
-                arm.run, arm.run
-            ))
-            .into()),
-            false => Ok(arm),
+        if !is_file(word) {
+            let head = self.head(split(word).0)?;
+            if head.finished.is_none() {
+                return Err(Misuse(format!(
+                    "run {} has not finished, and its trials can be counted only once: finish it with `holdback eval --resume {}`",
+                    head.id, head.id
+                ))
+                .into());
+            }
         }
+        self.one(word)
     }
 
     /// The arms that are meant: all variants of a run when none is named.
@@ -59,24 +64,42 @@ impl<'a> Arms<'a> {
         if is_file(word) || split(word).1.is_some() {
             return Ok(vec![self.one(word)?]);
         }
-        let run = self.run(word)?;
-        let arms = run.variants.iter().map(|variant| Arm::from_run(run, Some(&variant.name)));
-        Ok(arms.collect::<Result<_, _>>()?)
+        let head = self.head(word)?;
+        head.variants.iter().map(|variant| self.arm(&head, Some(&variant.name))).collect()
     }
 
-    fn run(&mut self, word: &str) -> anyhow::Result<&RunRecord> {
-        if !self.runs.contains_key(word) {
-            if self.known.is_none() {
-                self.known = Some(Runs::read(self.global.existing_store()?.reader()?)?);
-            }
-            let known = self.known.as_ref().expect("it was read a line above");
-            let run = known.get_whole(word)?;
-            if run.finished.is_none() {
-                eprintln!("holdback: run {} has not finished, or was killed: only what it did is counted", run.id);
-            }
-            self.runs.insert(word.to_owned(), run);
+    fn known(&self) -> anyhow::Result<&Runs> {
+        if self.known.get().is_none() {
+            let runs = Runs::read(self.global.existing_store()?.reader()?)?;
+            let _ = self.known.set(runs);
         }
-        Ok(&self.runs[word])
+        Ok(self.known.get().expect("it was read a line above"))
+    }
+
+    /// A run without its trials.
+    fn head(&mut self, word: &str) -> anyhow::Result<RunRecord> {
+        let head = self.known()?.get(word)?.clone();
+        if head.finished.is_none() && self.told.insert(head.id.clone()) {
+            eprintln!("holdback: run {} has not finished, or was killed: only what it did is counted", head.id);
+        }
+        Ok(head)
+    }
+
+    /// From the run's results in short, where it left them; else from its trials.
+    fn arm(&mut self, head: &RunRecord, variant: Option<&str>) -> anyhow::Result<Arm> {
+        if !self.whole.contains_key(&head.id) {
+            let name = variant.or(match head.variants.as_slice() {
+                [only] => Some(&only.name),
+                _ => None,
+            });
+            let short = self.known()?.results(&head.id)?;
+            if let Some(arm) = short.zip(name).and_then(|(mut arms, name)| arms.remove(name)) {
+                return Ok(arm);
+            }
+            let whole = self.known()?.whole(head)?;
+            self.whole.insert(head.id.clone(), whole);
+        }
+        Ok(Arm::from_run(&self.whole[&head.id], variant)?)
     }
 }
 

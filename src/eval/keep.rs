@@ -4,13 +4,24 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::progress::Keeper;
 use crate::capture::clock;
+use crate::gate::Arm;
+use crate::trial::RunRecord;
 
 /// Records on their way that may wait; more than that and the run waits for the disk.
 const WAITING: usize = 1024;
+
+/// The kind of record that holds all results of a run in short.
+pub const RESULTS: &str = "results";
+
+/// A run's results in short, for gates and comparisons: what they need of ten thousand trials in one record. It says of how many trials,
+/// so that a run that has gone on since is noticed.
+pub fn results(run: &RunRecord) -> Value {
+    json!({"run": run.id, "trials": run.trials.len(), "arms": Arm::all_of(run)})
+}
 
 /// The thread that keeps.
 pub struct Kept {

@@ -27,6 +27,7 @@ pub use conclude::{Conclusion, MergeError, conclude, failed_tasks, merge};
 pub use draft::{EXAMPLE, from_traces};
 pub use estimate::{Estimate, estimate};
 pub use harbor::from_harbor;
+pub use keep::{RESULTS, results};
 pub use plan::{OnDisk, Plan, PlanError, Select, Slot};
 pub use progress::{Event, Keeper, Tally};
 pub use promptfoo::{Translated, from_promptfoo};

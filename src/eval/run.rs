@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::gate::Gates;
-use super::keep::Kept as Keeping;
+use super::keep::{self, Kept as Keeping};
 use super::plan::{Plan, Slot};
 use super::progress::{Event, Keeper, Tally};
 use super::rounds::{Decided, Next, Rounds};
@@ -491,6 +491,10 @@ impl Course {
             (0..).zip(&self.record.tasks).map(|(at, task)| (task.as_str(), at)).collect();
         let place = |trial: &Trial| places.get(trial.task.as_str()).copied();
         self.record.trials.sort_by_cached_key(|trial| (place(trial), trial.variant.clone(), trial.attempt));
+        if !self.record.trials.is_empty() {
+            let results = keep::results(&self.record);
+            self.keeping.keep(keep::RESULTS, &self.record.id, results).map_err(EvalError::Keep)?;
+        }
         self.keep_run()?;
         self.keeping.finish().await.map_err(EvalError::Keep)?;
         let Course { shared, record, tally, decided, .. } = self;

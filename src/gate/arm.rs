@@ -145,6 +145,12 @@ impl Arm {
         })
     }
 
+    /// All variants of a run, by name.
+    pub fn all_of(run: &RunRecord) -> BTreeMap<String, Arm> {
+        let one = |name: &String| Some((name.clone(), Arm::from_run(run, Some(name)).ok()?));
+        run.variants.iter().filter_map(|variant| one(&variant.name)).collect()
+    }
+
     /// A baseline file's text: stable, one task a line's worth of change, with a newline at the end.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("an arm is plain data, which always becomes JSON");

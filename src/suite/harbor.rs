@@ -126,7 +126,7 @@ fn tags(config: &Table) -> Vec<String> {
 fn workdir(folder: &str, files: &dyn Files) -> Option<String> {
     let text = files.read(&format!("{folder}/environment/Dockerfile")).ok()?;
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("WORKDIR "));
-    lines.map(|dir| dir.trim().trim_matches('"').to_owned()).filter(|dir| dir.starts_with('/')).last()
+    lines.map(|dir| dir.trim().trim_matches('"').to_owned()).rfind(|dir| dir.starts_with('/'))
 }
 
 fn not_carried(folder: &str, config: &Table, files: &dyn Files) -> Vec<String> {

@@ -138,3 +138,32 @@ fn calibration_repeats_itself_and_cries_wolf_seldom() {
     bench.keep(&run("few", &times(4, "p")));
     assert_eq!(code(&bench.holdback(&["gate", "calibrate", "--baseline", "few"])), 2);
 }
+
+#[test]
+fn results_in_short_say_what_the_trials_say_and_are_left_when_these_have_gone_on() {
+    let bench = Bench::new();
+    let tasks: String = (0..12).map(|n| format!("  - {{id: t{n}, prompt: word}}\n")).collect();
+    let suite = "suite: s\ntarget: {prompt: {}}\nmodels: ['mock/flaky?p=0.7', mock/echo]\ntrials: 3\nkind: capability\n\
+                 graders: [{type: contains, all: word}]\ntasks:\n";
+    bench.write("s.yaml", &format!("{suite}{tasks}"));
+    assert_eq!(code(&bench.holdback(&["eval", "s.yaml", "-q"])), 0);
+    let args = [
+        "gate",
+        "--baseline",
+        "last:mock/flaky?p=0.7",
+        "--candidate",
+        "last:mock/echo",
+        "--json",
+        "--undecided",
+        "pass",
+    ];
+    let short = json(&bench, &args);
+    let store = holdback::store::log::Store::open(bench.path(".holdback"), Default::default()).unwrap();
+    let reader = store.reader().unwrap();
+    let trials = reader.records("trial").unwrap();
+    assert_eq!(trials.len(), 72);
+    // One trial is kept once more: now the trials themselves are read, and they say the same.
+    store.writer().unwrap().record("trial", &trials[0].id, holdback::trace::Timestamp(1), &trials[0].data).unwrap();
+    let whole = json(&bench, &args);
+    assert_eq!(short, whole);
+}

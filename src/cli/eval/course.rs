@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::traces::InStore;
 use super::{Eval, Job, progress};
-use crate::capture::record::git_state;
+use crate::capture::record::git_commit;
 use crate::capture::{clock, ids};
 use crate::cli::recording::Limits;
 use crate::cli::runs::stored::{InLog, REQUEST};
@@ -40,7 +40,7 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
     let finished = runtime.block_on(async {
         let git_commit = match job.before {
             Some(_) => None,
-            None => git_state(job.opened.dir.clone()).await.0,
+            None => git_commit(job.opened.dir.clone()).await,
         };
         let setup = Setup {
             keys: keys(&job.plan, &env),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli::Misuse;
-use crate::eval::{Keeper, Select};
-use crate::gate::Policy;
+use crate::eval::{Keeper, RESULTS, Select, results};
+use crate::gate::{Arm, Policy};
 use crate::store::log::{Reader, Store, Writer};
 use crate::suite::Sandbox;
 use crate::trace::Timestamp;
@@ -157,6 +157,19 @@ impl Runs {
         }
     }
 
+    /// A run's results in short; `None` where there are none, or none of all the trials it has by now.
+    pub fn results(&self, run: &str) -> anyhow::Result<Option<BTreeMap<String, Arm>>> {
+        #[derive(Deserialize)]
+        struct Results {
+            trials: usize,
+            arms: BTreeMap<String, Arm>,
+        }
+        let Some(reader) = &self.reader else { return Ok(None) };
+        let mut found = reader.records_of::<Results>(RESULTS, run)?.found;
+        let Some(results) = found.pop() else { return Ok(None) };
+        Ok((reader.count_of("trial", run)? == results.trials).then_some(results.arms))
+    }
+
     /// As [`Runs::get`], with its trials.
     pub fn get_whole(&self, word: &str) -> anyhow::Result<RunRecord> {
         self.whole(self.get(word)?)
@@ -190,6 +203,7 @@ pub fn keep_whole(writer: &mut Writer, run: &RunRecord, at: Timestamp) -> anyhow
     for trial in &run.trials {
         writer.record("trial", &trial.id, at, &serde_json::to_value(trial)?)?;
     }
+    writer.record(RESULTS, &run.id, at, &results(run))?;
     let bare = RunRecord { trials: Vec::new(), ..run.clone() };
     writer.record("run", &run.id, at, &serde_json::to_value(&bare)?)?;
     Ok(())

@@ -81,6 +81,19 @@ impl Reader {
         Ok(result)
     }
 
+    /// How many records of a kind name `run`, each time one was kept counted: nothing is read for it.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub fn count_of(&self, kind: &str, run: &str) -> Result<usize, LogError> {
+        let mut count = 0;
+        for shelf in self.shelves.iter().filter(|shelf| shelf.short.record_count > 0) {
+            let records = &shelf.side()?.records;
+            count += records.iter().filter(|record| record.kind == kind && record.of.as_deref() == Some(run)).count();
+        }
+        Ok(count)
+    }
+
     fn values(&self, wanted: impl Fn(&Kindred) -> bool) -> Result<Vec<Record>, LogError> {
         let read = |meta: &RecordMeta, data: &Bytes| {
             let data: Value = record_data(data)?;
