@@ -1,6 +1,6 @@
 //! Runs of suites with mock models and small shell loops: what is counted, what is kept, what survives.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod common;
 
