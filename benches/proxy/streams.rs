@@ -153,10 +153,13 @@ pub async fn child(to: SocketAddr) {
     println!("{}", drops(&proxy));
 }
 
-/// As many open files as may be had; how many that is.
+/// As many open files as may be had; how many that is. Only root may go beyond the hard limit.
 fn more_files() -> u64 {
+    const PLENTY: Option<u64> = Some(65_536);
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if setrlimit(Resource::Nofile, Rlimit { current: PLENTY, maximum: PLENTY.max(limit.maximum) }).is_err() {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 

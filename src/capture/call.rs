@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
+use hyper::header::HeaderValue;
 
 use super::brake::Held;
 use super::queue::{Ended, Message, OVERHEAD, Queue, Started, add};
@@ -43,6 +44,13 @@ impl Call {
     }
 }
 
+/// A piece to keep. A small one is copied: kept as it is, it would keep the whole buffer it was read into from being used again,
+/// and weigh more than it says.
+fn own(piece: &Bytes) -> Bytes {
+    const SMALL: usize = 8 * 1024;
+    if piece.len() < SMALL { Bytes::copy_from_slice(piece) } else { piece.clone() }
+}
+
 fn weight_of(headers: &HeaderMap) -> u64 {
     headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64).sum()
 }
@@ -70,7 +78,7 @@ impl Opening {
         let Some(started) = &mut self.started else { return };
         if self.call.queue.claim(piece.len() as u64) {
             started.weight += piece.len() as u64;
-            started.body.push(0, piece.clone());
+            started.body.push(0, own(piece));
         } else {
             self.call.queue.release(started.weight);
             self.started = None;
@@ -121,10 +129,12 @@ impl Closing {
     }
 
     /// The answer begins.
-    pub(super) fn head(&mut self, status: u16, headers: HeaderMap) {
+    pub(super) fn head(&mut self, status: u16, headers: &HeaderMap) {
         if let Some(ended) = &mut self.ended {
             ended.status = Some(status);
-            ended.headers = headers;
+            // Copied for the same reason as small pieces are.
+            let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+            ended.headers = headers.iter().map(|(name, value)| (name.clone(), own(value))).collect();
         }
     }
 
@@ -136,7 +146,7 @@ impl Closing {
             ended.whole && ended.weight + piece.len() as u64 <= self.limit && self.call.queue.claim(piece.len() as u64);
         if fits {
             ended.weight += piece.len() as u64;
-            ended.chunks.push(clock::micros_since(self.call.begun), piece.clone());
+            ended.chunks.push(clock::micros_since(self.call.begun), own(piece));
         } else if ended.whole {
             ended.whole = false;
             add(&self.call.queue.counts.cut_bodies, 1);

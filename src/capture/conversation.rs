@@ -32,6 +32,22 @@ pub(super) struct Placed {
     pub(super) from: Option<Key>,
 }
 
+/// What is remembered of a request until its answer is there: the last turn of the user's side, and what the model had begun to
+/// say behind it.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    before: Vec<u64>,
+    begun: Vec<u64>,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Request) -> Self {
+        let mut runs = runs(request.messages.iter());
+        let begun = runs.pop_if(|(assistant, _)| *assistant).map(|(_, said)| said).unwrap_or_default();
+        Asked { before: runs.pop().map(|(_, said)| said).unwrap_or_default(), begun }
+    }
+}
+
 /// The answers given lately.
 #[derive(Default)]
 pub(super) struct Conversations {
@@ -56,12 +72,11 @@ impl Conversations {
     }
 
     /// An answer was given: what carries on from it belongs to that trace.
-    pub(super) fn learn(&mut self, trace: TraceId, connection: u64, request: &Request, response: &Response) {
+    pub(super) fn learn(&mut self, trace: TraceId, connection: u64, asked: &Asked, response: &Response) {
         let Some(answer) = &response.message else { return };
-        let runs = runs(request.messages.iter().chain([answer]));
-        let said = match runs.as_slice() {
-            [.., (false, before), (true, said)] => Some(key(before, said)),
-            [(true, said)] => Some(key(&[], said)),
+        let Asked { before, begun } = asked;
+        let said = match runs([answer].into_iter()).pop() {
+            Some((true, more)) => Some(key(before, &[begun.as_slice(), &more].concat())),
             _ => None,
         };
         let id = (!response.id.is_empty()).then(|| id_key(&response.id));
@@ -188,7 +203,7 @@ mod tests {
         let mut all = Conversations::default();
         let first = all.place(Some(&request(&["hi"])), 1);
         assert_eq!(first.from, None);
-        all.learn(first.trace, 1, &request(&["hi"]), &answer("hello "));
+        all.learn(first.trace, 1, &Asked::of(&request(&["hi"])), &answer("hello "));
         let next = all.place(Some(&request(&["hi", "hello", "and?"])), 2);
         assert_eq!(next.trace, first.trace);
         assert_ne!(all.place(Some(&request(&["hi", "good day", "and?"])), 2).trace, first.trace);
@@ -201,14 +216,14 @@ mod tests {
         let mut all = Conversations::default();
         let mut talks = vec![vec!["hi"]; 5];
         let mut traces: Vec<_> = talks.iter().map(|talk| all.place(Some(&request(talk)), 9).trace).collect();
-        traces.iter().for_each(|trace| all.learn(*trace, 9, &request(&talks[0]), &answer("a0")));
+        traces.iter().for_each(|trace| all.learn(*trace, 9, &Asked::of(&request(&talks[0])), &answer("a0")));
         let first: std::collections::HashSet<_> = traces.iter().copied().collect();
         assert_eq!(first.len(), 5);
         for (answered, said) in [("a0", "b0"), ("a1", "b1")] {
             talks.iter_mut().for_each(|talk| talk.extend([answered, said]));
             traces = talks.iter().map(|talk| all.place(Some(&request(talk)), 9).trace).collect();
             assert_eq!(traces.iter().copied().collect::<std::collections::HashSet<_>>(), first);
-            traces.iter().for_each(|trace| all.learn(*trace, 9, &request(&talks[0]), &answer("a1")));
+            traces.iter().for_each(|trace| all.learn(*trace, 9, &Asked::of(&request(&talks[0])), &answer("a1")));
         }
     }
 
@@ -216,7 +231,7 @@ mod tests {
     fn a_failed_request_made_again_stays_in_its_trace() {
         let mut all = Conversations::default();
         let traces: Vec<_> = (0..2).map(|connection| all.place(Some(&request(&["hi"])), connection).trace).collect();
-        traces.iter().for_each(|trace| all.learn(*trace, 7, &request(&["hi"]), &answer("a")));
+        traces.iter().for_each(|trace| all.learn(*trace, 7, &Asked::of(&request(&["hi"])), &answer("a")));
         let next = request(&["hi", "a", "b"]);
         let one = all.place(Some(&next), 8);
         all.give_back(one.trace, one.from.unwrap());
@@ -228,7 +243,7 @@ mod tests {
     fn a_response_id_and_a_session_in_the_body_are_known() {
         let mut all = Conversations::default();
         let first = all.place(Some(&request(&["hi"])), 1);
-        all.learn(first.trace, 1, &request(&["hi"]), &Response { id: "resp_1".into(), ..answer("a") });
+        all.learn(first.trace, 1, &Asked::of(&request(&["hi"])), &Response { id: "resp_1".into(), ..answer("a") });
         let mut next = request(&["more"]);
         next.params.insert("previous_response_id".into(), "resp_1".into());
         assert_eq!(all.place(Some(&next), 1).trace, first.trace);

@@ -233,7 +233,7 @@ impl Asking {
             Ok(response) => {
                 let (mut parts, body) = response.into_parts();
                 strip_hop_by_hop(&mut parts.headers);
-                closing.head(parts.status.as_u16(), parts.headers.clone());
+                closing.head(parts.status.as_u16(), &parts.headers);
                 parts.version = Version::HTTP_11;
                 Ok(Response::from_parts(parts, Down::live(body, Some(closing))))
             }
@@ -370,7 +370,7 @@ pub(super) fn refusal((given, headers, body): (u16, Headers, Bytes), status: u16
 /// An answer made here, on its way and recorded like any other.
 pub(super) fn made(reply: Reply, mut closing: Closing) -> Response<Down> {
     let mut response = respond(reply.status, &reply.headers, Down::text(Bytes::new()));
-    closing.head(response.status().as_u16(), response.headers().clone());
+    closing.head(response.status().as_u16(), response.headers());
     let breaks = reply.end == CallEnd::Cut;
     *response.body_mut() = Down::made(Made::new(reply.chunks, breaks), Some(closing), reply.end);
     response

@@ -445,7 +445,8 @@ where
             if let Some(inside) = &inside {
                 request.extensions_mut().insert(inside.clone());
             }
-            forward::handle(shared.clone(), number, request)
+            // Boxed: a connection keeps room for it as long as it lives, and most of that time an answer is under way.
+            Box::pin(forward::handle(shared.clone(), number, request))
         })
     };
     let connection = builder.serve_connection_with_upgrades(io, service);

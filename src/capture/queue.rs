@@ -18,9 +18,12 @@ use crate::trace::{CallEnd, CallId, Note, Timestamp, TraceEnded, TraceId, TraceS
 /// What a message weighs beside its body and headers.
 pub(super) const OVERHEAD: u64 = 1024;
 /// Messages the recorder takes at once, and hands on together.
-const BATCH: usize = 8;
+const BATCH: usize = 32;
 /// And no more of the memory there is than this part, with its last one: what is taken cannot be spilled any more.
 const SHARE: u64 = 64;
+/// How long the recorder lies on after it was woken, so that what belongs together is dealt with at once: waking a thread for each
+/// message costs more than most messages do.
+const NAP: Duration = Duration::from_micros(500);
 /// Smaller bodies stay in memory: moving them costs more than it gives.
 const WORTH_SPILLING: u64 = 4096;
 
@@ -109,6 +112,9 @@ struct Line {
     /// Everything before this number has been spilled, or is not worth it.
     looked_at: u64,
     recorder_sleeps: bool,
+    recorder_naps: bool,
+    /// Somebody waits for the recorder.
+    hurry: bool,
     spiller_sleeps: bool,
     /// The recorder is gone.
     closed: bool,
@@ -203,9 +209,12 @@ impl Queue {
         if line.closed {
             return false;
         }
+        line.hurry |= message.is_waited_for();
         line.waiting.push_back(message);
         self.sent.fetch_add(1, Ordering::AcqRel);
-        let wake = std::mem::take(&mut line.recorder_sleeps);
+        let rouse = line.recorder_naps && (line.hurry || line.waiting.len() >= BATCH);
+        line.recorder_naps &= !rouse;
+        let wake = std::mem::take(&mut line.recorder_sleeps) || rouse;
         let spill = line.spiller_sleeps && self.under_pressure();
         line.spiller_sleeps &= !spill;
         drop(line);
@@ -229,6 +238,13 @@ impl Queue {
     /// Waits until everything sent so far has been dealt with, but never long: brakes want fresh sums, not a stopped loop.
     pub(super) async fn settle(&self) {
         let target = self.sent.load(Ordering::Acquire);
+        if self.done.load(Ordering::Acquire) < target {
+            let mut line = self.line();
+            line.hurry = true;
+            line.recorder_naps = false;
+            drop(line);
+            self.news.notify_one();
+        }
         self.wait_until(Duration::from_secs(1), || self.done.load(Ordering::Acquire) >= target).await;
     }
 
@@ -325,6 +341,11 @@ impl Queue {
 }
 
 impl Message {
+    /// Whether somebody waits until it has been dealt with.
+    fn is_waited_for(&self) -> bool {
+        matches!(self, Message::End(..) | Message::Flush(_) | Message::Stop)
+    }
+
     /// The body it carries, and the weight of the whole.
     fn pieces(&mut self) -> Option<(&mut Pieces, &mut u64)> {
         match self {
@@ -338,12 +359,18 @@ impl Message {
 impl Outlet {
     /// The next messages, as soon as there is one.
     pub(super) fn batch(&mut self) -> Vec<Message> {
+        let news = &self.queue.news;
         let mut line = self.queue.line();
-        while line.waiting.is_empty() {
-            line.recorder_sleeps = true;
-            line = self.queue.news.wait(line).unwrap_or_else(PoisonError::into_inner);
+        if line.waiting.is_empty() {
+            while line.waiting.is_empty() {
+                line.recorder_sleeps = true;
+                line = news.wait(line).unwrap_or_else(PoisonError::into_inner);
+            }
+            line.recorder_naps = true;
+            let naps = |line: &mut Line| line.recorder_naps && !line.hurry && line.waiting.len() < BATCH;
+            line = news.wait_timeout_while(line, NAP, naps).unwrap_or_else(PoisonError::into_inner).0;
         }
-        line.recorder_sleeps = false;
+        (line.recorder_sleeps, line.recorder_naps, line.hurry) = (false, false, false);
         let (mut batch, mut weight) = (Vec::with_capacity(BATCH), 0);
         while batch.len() < BATCH && weight <= self.queue.limit / SHARE {
             let Some(mut message) = line.waiting.pop_front() else { break };

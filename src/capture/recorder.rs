@@ -8,7 +8,7 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::oneshot;
 
 use super::brake::{self, Held};
-use super::conversation::{Conversations, Placed};
+use super::conversation::{Asked, Conversations, Placed};
 use super::forward;
 use super::keeper::{Ending, Keep};
 use super::lately::Lately;
@@ -105,6 +105,9 @@ struct Open {
     wire: Wire,
     mark: Mark,
     model: Option<String>,
+    /// For the conversation, where only that tells the trace.
+    asked: Option<Asked>,
+    /// For the stuck signal.
     request: Option<Request>,
     held: Option<Arc<Held>>,
     agent: Option<String>,
@@ -230,9 +233,9 @@ impl Recorder {
         let headers = reading::kept_headers(&started.headers, plain.as_ptr() != raw.as_ptr());
         drop(raw);
         let wire = provider::detect(started.method.as_str(), &started.target, &headers, &plain);
-        let needs_reading = started.belongs == Belongs::Unknown
-            || started.held.as_ref().is_some_and(|held| held.limits().stop_on_stuck);
-        let request = needs_reading.then(|| provider::request(wire, &started.target, &plain).ok()).flatten();
+        let unknown = started.belongs == Belongs::Unknown;
+        let watched = started.held.as_ref().is_some_and(|held| held.limits().stop_on_stuck);
+        let request = (unknown || watched).then(|| provider::request(wire, &started.target, &plain).ok()).flatten();
         let placed = match started.belongs.trace() {
             Some(trace) => Placed { trace, from: None },
             None => self.conversations.place(request.as_ref(), started.connection),
@@ -278,7 +281,8 @@ impl Recorder {
             wire,
             mark,
             model,
-            request,
+            asked: request.as_ref().filter(|_| unknown).map(Asked::of),
+            request: request.filter(|_| watched),
             held: started.held,
             agent,
             retry_of,
@@ -319,8 +323,8 @@ impl Recorder {
         if let Some(from) = open.from.filter(|_| failed) {
             self.conversations.give_back(open.trace, from);
         }
-        if let Some(request) = open.request.as_ref().filter(|_| !failed) {
-            self.conversations.learn(open.trace, open.connection, request, &read.response);
+        if let Some(asked) = open.asked.as_ref().filter(|_| !failed) {
+            self.conversations.learn(open.trace, open.connection, asked, &read.response);
         }
         let content = self.books.get(&open.trace).map_or(self.settings.content, |book| book.content);
         let redactor = self.settings.redactor.clone();

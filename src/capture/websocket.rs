@@ -167,7 +167,7 @@ impl Session {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(MARK, HeaderValue::from_static("1"));
-        closing.head(200, headers);
+        closing.head(200, &headers);
         match &refused {
             Some(word) => {
                 closing.push(&event(word));
