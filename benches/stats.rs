@@ -33,6 +33,7 @@ fn arm(seed: u64, tasks: u32, trials: u32) -> Arm {
         git_commit: None,
         holdback: "bench".into(),
         tasks: (0..tasks).map(task).collect(),
+        judged: Vec::new(),
     }
 }
 

@@ -35,7 +35,7 @@ fn stored(bench: &Bench, suite: &str) -> Vec<Stored> {
 fn again(bench: &Bench, suite: &str, stored: Vec<Stored>) -> holdback::eval::Regraded {
     let loaded = load(suite, bench.dir.path());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(regrade(&loaded, bench.dir.path(), stored)).unwrap()
+    runtime.block_on(regrade(&loaded, bench.dir.path(), stored, None)).unwrap()
 }
 
 #[test]
@@ -129,6 +129,9 @@ fn a_suite_of_nothing_is_never_green() {
     let bench = Bench::new();
     let (finished, _) = bench.run("suite: s\ntarget: {prompt: {}}\nmodels: [mock/echo]\n").unwrap();
     assert!(matches!(holdback::eval::conclude(&finished, 0.05), holdback::eval::Conclusion::Undecided(_)));
+    // A rubric that names no judge is one that nobody reads by.
+    let rubric = "rubric: r\nprinciples: [{principle: p, criteria: [{id: a, ask: Is it?}]}]\n";
+    std::fs::write(bench.dir.path().join("r.yaml"), rubric).unwrap();
     let (finished, _) = bench.run("suite: s\ntarget: {prompt: {}}\nmodels: [mock/echo]\ntasks: [{id: a, prompt: x, graders: [{type: rubric, rubric: r.yaml}]}]\n").unwrap();
     assert!(matches!(holdback::eval::conclude(&finished, 0.05), holdback::eval::Conclusion::Undecided(_)));
     assert_eq!(finished.record.trials[0].outcome, Outcome::Invalid);

@@ -92,6 +92,7 @@ fn child() {
         git_commit: None,
         traces: std::sync::Arc::new(NoTraces),
         rounds: None,
+        judging: Default::default(),
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -17,7 +17,6 @@ mod intercept;
 mod keeper;
 mod lately;
 mod mock;
-pub mod otlp;
 mod proxy;
 mod queue;
 mod reading;

@@ -20,9 +20,9 @@ use super::tape::TAPE;
 use crate::price::Table;
 use crate::provider;
 use crate::redact::{Clean, Redactor};
-use crate::signal::{Limits, Step, Stuck};
+use crate::signal::{self, Limits, Step, Stuck};
 use crate::trace::{
-    CallEnd, CallEnded, CallId, CallStarted, Content, Headers, Note, ProviderError, Request, Source, Timestamp,
+    CallEnd, CallEnded, CallId, CallStarted, Content, Headers, LABELS, Note, ProviderError, Request, Source, Timestamp,
     TraceEnded, TraceEvent, TraceId, TraceOutcome, TraceStarted, Usage, What, Wire,
 };
 
@@ -235,7 +235,9 @@ impl Recorder {
         let wire = provider::detect(started.method.as_str(), &started.target, &headers, &plain);
         let unknown = started.belongs == Belongs::Unknown;
         let watched = started.held.as_ref().is_some_and(|held| held.limits().stop_on_stuck);
-        let request = (unknown || watched).then(|| provider::request(wire, &started.target, &plain).ok()).flatten();
+        let wordless = self.settings.content == Content::None;
+        let request =
+            (unknown || watched || wordless).then(|| provider::request(wire, &started.target, &plain).ok()).flatten();
         let placed = match started.belongs.trace() {
             Some(trace) => Placed { trace, from: None },
             None => self.conversations.place(request.as_ref(), started.connection),
@@ -351,6 +353,11 @@ impl Recorder {
         match open.lost {
             true => self.out.push(Keep::Lost(open.trace, call)),
             false => self.put(open.trace, read.at, What::CallEnded(call, event)),
+        }
+        // What is to be known of the words is told now: nobody can find it out later.
+        let words = open.request.as_ref().filter(|_| content == Content::None && !open.lost);
+        if let Some(data) = words.and_then(signal::labels) {
+            self.put(open.trace, read.at, What::Noted(Note { kind: LABELS.to_owned(), call: Some(call), data }));
         }
         weight
     }

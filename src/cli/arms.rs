@@ -68,6 +68,23 @@ impl<'a> Arms<'a> {
         head.variants.iter().map(|variant| self.arm(&head, Some(&variant.name))).collect()
     }
 
+    /// As [`Arms::one`] of a run, with the verdicts of judges that may not block taken out of the outcomes.
+    ///
+    /// # Errors
+    /// As [`Arms::one`].
+    pub fn with_judges(&mut self, word: &str, may_block: &dyn Fn(&str) -> bool) -> anyhow::Result<Arm> {
+        let (run, variant) = split(word);
+        let head = self.head(run)?;
+        let (run, silenced) = crate::gate::judges::without(&self.known()?.whole(&head)?, may_block);
+        for label in silenced {
+            eprintln!(
+                "holdback: {word}: the judge of {label:?} has no valid calibration: it informs, and doesn't count (holdback judge \
+                 calibrate)"
+            );
+        }
+        Ok(Arm::from_run(&run, variant)?)
+    }
+
     fn known(&self) -> anyhow::Result<&Runs> {
         if self.known.get().is_none() {
             let runs = Runs::read(self.global.existing_store()?.reader()?)?;

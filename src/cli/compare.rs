@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arms::Arms;
+use super::gate::judged::Calibrations;
 use super::{Exit, Global, Misuse, out};
+use crate::gate::judges::Judges;
 use crate::gate::{Arm, compare};
 use crate::report;
 
@@ -42,7 +44,11 @@ pub fn run(global: &Global, args: &Compare) -> anyhow::Result<Exit> {
     let Some((first, others)) = arms.split_first().filter(|(_, others)| !others.is_empty()) else {
         return Err(Misuse("there is only one variant here: name two to compare".to_owned()).into());
     };
-    let comparison = compare(first, &others.iter().collect::<Vec<_>>());
+    let mut comparison = compare(first, &others.iter().collect::<Vec<_>>());
+    let calibrations = Calibrations::read(global, &arms)?;
+    for (pair, other) in comparison.others.iter_mut().zip(others) {
+        pair.judges = calibrations.rows(first, other, Judges::Any);
+    }
     if let Some(path) = &args.markdown {
         out::publish(path, |file| Ok(file.write_all(report::compare::markdown(&comparison).as_bytes())?))?;
     }

@@ -3,15 +3,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
+use super::judging::{self, Judge};
+use super::recording::{Limits, Recording};
 use super::runs::report::Summary;
 use super::runs::stored::{REQUEST, Runs, keep_whole};
 use super::{Exit, Global, Misuse, eval, out, suite_file};
 use crate::capture::clock;
-use crate::eval::{Moved, Plan, Regraded, Select, Stored, regrade, trial_id};
+use crate::eval::{Judges, Moved, Plan, Regraded, Select, Stored, regrade, trial_id};
+use crate::store::log::Store;
 use crate::trial::{Outcome, RunRecord};
 
 #[derive(Debug, Args)]
@@ -28,6 +32,10 @@ pub struct GradeArgs {
     /// A name for the new run
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    #[command(flatten)]
+    judge: Judge,
+    #[command(flatten)]
+    recording: Recording,
     /// Only say what would move
     #[arg(long)]
     dry_run: bool,
@@ -45,7 +53,8 @@ pub fn run(global: &Global, args: &GradeArgs) -> anyhow::Result<Exit> {
     let path = args.suite.clone().or(known).ok_or_else(|| {
         Misuse(format!("nobody knows any more which file run {} was made from: name it with --suite", old.id))
     })?;
-    let opened = suite_file::open(&path)?;
+    let mut opened = suite_file::open(&path)?;
+    args.judge.apply_all(&mut opened.loaded)?;
     let wanted: HashMap<&str, usize> = (0..).zip(&old.trials).map(|(at, trial)| (trial.id.as_str(), at)).collect();
     let mut stored: Vec<Stored> =
         old.trials.iter().map(|trial| Stored { trial: trial.clone(), evidence: None }).collect();
@@ -57,12 +66,11 @@ pub fn run(global: &Global, args: &GradeArgs) -> anyhow::Result<Exit> {
             kept.push((*at, record.data));
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut regraded = runtime.block_on(regrade(&opened.loaded, &opened.dir, stored)).map_err(Misuse)?;
+    let mut regraded = again(&store, args, &opened, stored)?;
     let plan = Plan::new(&opened.loaded, &Select::default(), "", "").map_err(|error| Misuse(error.to_string()))?;
     let plan = plan.with_files(&suite_file::files(&opened)?);
     let mut new = RunRecord { id: eval::new_id(), name: args.name.clone(), ..old.clone() };
-    new.fingerprints.graders = plan.fingerprints.graders;
+    (new.fingerprints.graders, new.fingerprints.judge) = (plan.fingerprints.graders, plan.fingerprints.judge);
     new.trials = std::mem::take(&mut regraded.trials);
     let renamed: HashMap<String, String> = new
         .trials
@@ -78,8 +86,13 @@ pub fn run(global: &Global, args: &GradeArgs) -> anyhow::Result<Exit> {
     }
     if !args.dry_run {
         let (mut writer, now) = (store.writer()?, clock::now());
-        for (at, evidence) in kept {
-            if let Some(id) = renamed.get(&old.trials[at].id) {
+        for (at, mut evidence) in kept {
+            let known = &old.trials[at].id;
+            if let Some(id) = renamed.get(known) {
+                // What the judges say now stands in the place of what they said then.
+                if let Some(now) = regraded.evidence.get(known) {
+                    evidence["got"] = serde_json::to_value(&now.got)?;
+                }
                 writer.record("evidence", id, now, &evidence)?;
             }
         }
@@ -89,6 +102,31 @@ pub fn run(global: &Global, args: &GradeArgs) -> anyhow::Result<Exit> {
         keep_whole(&mut writer, &new, now)?;
     }
     tell(global, args, old, &new, &regraded)
+}
+
+/// Grades with the graders of now; where rubrics are among them, judges are asked, and what they say is recorded.
+fn again(
+    store: &Store,
+    args: &GradeArgs,
+    opened: &suite_file::Opened,
+    stored: Vec<Stored>,
+) -> anyhow::Result<Regraded> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (loaded, dir) = (&opened.loaded, &opened.dir);
+    if loaded.rubrics.is_empty() {
+        return Ok(runtime.block_on(regrade(loaded, dir, stored, None)).map_err(Misuse)?);
+    }
+    let judging = args.judge.judging(loaded.rubrics.values(), Some(&store.reader()?))?;
+    let settings = args.recording.settings(store, Limits::default())?;
+    let judges = Judges::new(judging, settings.proxy.redactor.clone());
+    let regraded = runtime.block_on(async {
+        let proxy = judging::proxy(settings.proxy, store).await?;
+        let regraded = regrade(loaded, dir, stored, Some((&proxy, &judges))).await.map_err(Misuse);
+        proxy.stop(Duration::from_secs(2)).await;
+        anyhow::Ok(regraded?)
+    })?;
+    judging::keep(&mut store.writer()?, &judges.take_fresh(), clock::now())?;
+    Ok(regraded)
 }
 
 fn tell(

@@ -16,18 +16,21 @@ mod import;
 mod import_suite;
 mod index;
 mod init;
+mod judge;
+mod judging;
 mod models;
-mod otlp;
 mod out;
 mod plan;
 mod proxy;
 mod record;
 mod recording;
 mod replay;
+mod rubric;
 mod runs;
 mod suite_file;
 mod tapes;
 mod traces;
+mod watch;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -146,13 +149,19 @@ enum Command {
     /// Ask recorded calls again, one by one, of another model or with another prompt
     Ask(Box<ask::AskArgs>),
     /// Run a suite: so many trials of each task and model, graded and kept
-    Eval(eval::Eval),
+    Eval(Box<eval::Eval>),
     /// List runs, show one, put shards together
     Runs(runs::RunsArgs),
     /// Grade the trials of a run again, spending nothing on loops
     Grade(grade::GradeArgs),
     /// Grade what stands in a workspace now, for a loop in flight
     Check(check::Check),
+    /// Look rubrics over before they judge anything
+    Rubric(rubric::RubricArgs),
+    /// Measure judges against people
+    Judge(judge::JudgeArgs),
+    /// Look at production traces as they end: signals, rubrics, alerts
+    Watch(watch::Watch),
     /// Draft a suite
     Init(init::Init),
     /// List, show, export and remove traces
@@ -173,10 +182,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove old traces
     Prune(doctor::Prune),
-    /// Bring in traces and results of other tools
+    /// Bring in traces and results of other tools: sessions, exports, wire logs, eval results
     Import(import::Import),
-    /// Take OpenTelemetry from loops that are instrumented already
-    Otlp(otlp::Otlp),
     /// Print shell completions
     Completions(help::Completions),
     /// Write the man pages
@@ -196,6 +203,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Runs(args) => runs::run(global, args),
         Command::Grade(args) => grade::run(global, &args),
         Command::Check(args) => check::run(global, &args),
+        Command::Rubric(args) => rubric::run(global, &args),
+        Command::Judge(args) => judge::run(global, &args),
+        Command::Watch(args) => watch::run(global, &args),
         Command::Init(args) => init::run(global, &args),
         Command::Traces(args) => traces::run(global, args),
         Command::Gate(args) => gate::run(global, &args),
@@ -207,7 +217,6 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Doctor(args) => doctor::run(global, &args),
         Command::Prune(args) => doctor::prune(global, &args),
         Command::Import(args) => import::run(global, &args),
-        Command::Otlp(args) => otlp::run(global, &args),
         Command::Completions(args) => help::completions(&args),
         Command::Man(args) => help::man(&args),
     }

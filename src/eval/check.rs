@@ -116,7 +116,7 @@ pub async fn check(
         rules: Rules { write: Vec::new(), hidden: workspace.to_owned(), only_port: None, image: None },
         fetcher: Fetcher::default(),
     };
-    needs::fulfil(&graders, &mut evidence, &source).await;
+    needs::fulfil(&graders, &mut evidence, &source, None).await;
     let mut grades = grade_all(Arc::clone(&graders), &evidence).await;
     grades.retain(|grade| !left_out.contains(&grade.label));
     Ok(Checked { grades, left_out })

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::judge::{Judges, Sitting};
 use super::sandbox::{self, Kept, Rules};
 use super::workspace::read_inside;
-use crate::capture::Fetcher;
 use crate::capture::child::{Input, Output, Spec};
+use crate::capture::{Fetcher, Proxy};
 use crate::grade::{Bound, Evidence, Got, Need};
+use crate::suite::Rubric;
 
 /// What is kept of a grader command's output.
 const MOST_OUTPUT: u64 = 256 << 10;
@@ -29,9 +31,21 @@ pub struct Source {
     pub fetcher: Fetcher,
 }
 
+/// Judges, and what they are asked for.
+#[derive(Clone, Copy)]
+pub struct Court<'a> {
+    pub proxy: &'a Proxy,
+    pub judges: &'a Judges,
+    /// Rubrics by the file that graders name.
+    pub rubrics: &'a BTreeMap<String, Rubric>,
+    /// What the trial is called, and what it belongs to.
+    pub name: &'a str,
+    pub tags: &'a [(String, String)],
+}
+
 /// Meets everything the graders ask for, files before commands, each need once. Two rounds, because what a grader needs may
 /// follow from what it got.
-pub async fn fulfil(graders: &[Bound], evidence: &mut Evidence, source: &Source) {
+pub async fn fulfil(graders: &[Bound], evidence: &mut Evidence, source: &Source, court: Option<Court<'_>>) {
     for _ in 0..2 {
         let mut open: Vec<Need> = Vec::new();
         for need in graders.iter().flat_map(|grader| grader.needs(evidence)) {
@@ -44,10 +58,23 @@ pub async fn fulfil(graders: &[Bound], evidence: &mut Evidence, source: &Source)
         }
         open.sort_by_key(|need| matches!(need, Need::Command { .. }));
         for need in open {
-            let got = meet(&need, source).await;
+            let got = match (&need, court) {
+                (Need::Judge { rubric }, Some(court)) => Some(judged(rubric, evidence, source, court).await),
+                _ => meet(&need, source).await,
+            };
             evidence.got.extend(got.map(|got| (need, got)));
         }
     }
+}
+
+async fn judged(file: &str, evidence: &Evidence, source: &Source, court: Court<'_>) -> Got {
+    let Some(rubric) = court.rubrics.get(file) else {
+        return Got::Unmet { reason: format!("the rubric {file:?} is not there") };
+    };
+    let path = source.suite_dir.join(file);
+    let dir = path.parent().unwrap_or(&source.suite_dir);
+    let sitting = Sitting { rubric, dir, evidence, name: court.name, tags: court.tags, swapped: false };
+    Got::Judge { reading: Box::new(court.judges.read(court.proxy, sitting).await) }
 }
 
 async fn meet(need: &Need, source: &Source) -> Option<Got> {

@@ -101,7 +101,7 @@ impl Plan {
             version: Fingerprints::VERSION,
             suite: fingerprint(loaded),
             graders: hash_hex(hashes.join("\n").as_bytes()),
-            judge: String::new(),
+            judge: judge(loaded),
             prices: prices.to_owned(),
             target,
         };
@@ -166,6 +166,13 @@ impl Plan {
     }
 }
 
+/// The hash of all rubrics with their judges; empty when nobody judges.
+fn judge(loaded: &Loaded) -> String {
+    let all: Vec<String> =
+        loaded.rubrics.iter().map(|(file, rubric)| format!("{file} {}", rubric.fingerprint())).collect();
+    if all.is_empty() { String::new() } else { hash_hex(all.join("\n").as_bytes()) }
+}
+
 /// Graders of a task with all the variables that are known: the suite's, the task's, and those given, which a trial has.
 pub fn bound(loaded: &Loaded, task: &Task, more: &BTreeMap<String, Value>) -> Result<Vec<Bound>, ConfigError> {
     let mut vars = task_vars(loaded, task);
@@ -181,7 +188,14 @@ pub fn bound(loaded: &Loaded, task: &Task, more: &BTreeMap<String, Value>) -> Re
         }
     }
     vars.extend(more.clone());
-    grade::bind(&loaded.suite.graders, task, &vars)
+    let mut bound = grade::bind(&loaded.suite.graders, task, &vars)?;
+    for grader in &mut bound {
+        // Its file's name says nothing of a rubric: what calibrations hold on to is what stands in it.
+        if let Some(rubric) = grader.rubric().and_then(|file| loaded.rubrics.get(&file)) {
+            grader.fingerprint = rubric.fingerprint();
+        }
+    }
+    Ok(bound)
 }
 
 /// The variables of a task that hold for all its trials.

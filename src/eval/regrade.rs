@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::needs::{self, Source};
+use super::judge::Judges;
+use super::needs::{self, Court, Source};
 use super::plan;
 use super::sandbox::{Kept, Rules};
 use super::trial::{Graders, grade_all};
-use crate::capture::Fetcher;
-use crate::grade::{self, Evidence};
+use crate::capture::{Fetcher, Proxy};
+use crate::grade::{self, Evidence, Need};
 use crate::suite::{Loaded, Target};
 use crate::trial::{Outcome, Trial};
 
@@ -43,13 +44,21 @@ pub struct Regraded {
     pub changed_graders: Vec<String>,
     /// Trials that could not be graded again, and why.
     pub left: Vec<String>,
+    /// What is now known of each trial that was graded again, by its id: what judges said is part of it.
+    pub evidence: BTreeMap<String, Evidence>,
 }
 
-/// Grades trials again with the graders a suite has now.
+/// Grades trials again with the graders a suite has now. With judges, rubrics are read again: what a judge has answered
+/// already it is not asked again.
 ///
 /// # Errors
 /// When a grader of the suite can't be made.
-pub async fn regrade(loaded: &Loaded, suite_dir: &Path, stored: Vec<Stored>) -> Result<Regraded, String> {
+pub async fn regrade(
+    loaded: &Loaded,
+    suite_dir: &Path,
+    stored: Vec<Stored>,
+    judges: Option<(&Proxy, &Judges)>,
+) -> Result<Regraded, String> {
     let mut result = Regraded::default();
     let source = Source {
         workspace: None,
@@ -71,7 +80,9 @@ pub async fn regrade(loaded: &Loaded, suite_dir: &Path, stored: Vec<Stored>) -> 
         if let std::collections::btree_map::Entry::Vacant(entry) = graders.entry(place) {
             entry.insert(Graders::of(loaded, &loaded.suite.tasks[place])?);
         }
-        let new = one(loaded, &source, &graders[&place], place, &trial, evidence).await;
+        let new = one(loaded, &source, &graders[&place], place, &trial, evidence, judges).await;
+        let (new, evidence) = new;
+        result.evidence.insert(new.id.clone(), evidence);
         note_changes(&mut result, &trial, &new);
         result.trials.push(new);
     }
@@ -87,7 +98,8 @@ async fn one(
     place: usize,
     trial: &Trial,
     mut evidence: Evidence,
-) -> Trial {
+    judges: Option<(&Proxy, &Judges)>,
+) -> (Trial, Evidence) {
     let task = &loaded.suite.tasks[place];
     evidence.expected.clone_from(&task.expected);
     evidence.vars.clone_from(&task.vars);
@@ -98,7 +110,16 @@ async fn one(
     let bound = graders.for_trial(loaded, task, &vars);
     let mut new = trial.clone();
     if !matches!(evidence.ending, crate::trial::Ending::Broken { .. }) {
-        needs::fulfil(&bound, &mut evidence, source).await;
+        if judges.is_some() {
+            evidence.got.retain(|(need, _)| !matches!(need, Need::Judge { .. }));
+        }
+        let name = format!("judge {}/{}#{} {}", loaded.suite.suite, task.id, trial.attempt, trial.variant);
+        let tags: Vec<(String, String)> = [("run", &trial.run), ("task", &trial.task), ("variant", &trial.variant)]
+            .map(|(tag, value)| (tag.to_owned(), value.clone()))
+            .into();
+        let rubrics = &loaded.rubrics;
+        let court = judges.map(|(proxy, judges)| Court { proxy, judges, rubrics, name: &name, tags: &tags });
+        needs::fulfil(&bound, &mut evidence, source, court).await;
         new.grades = grade_all(Arc::clone(&bound), &evidence).await;
     }
     let ok_exit: &[i32] = match &loaded.suite.target {
@@ -107,7 +128,7 @@ async fn one(
     };
     let verdict = grade::verdict(&evidence.ending, ok_exit, &new.grades);
     (new.outcome, new.score, new.why) = (verdict.outcome, verdict.score, verdict.why);
-    new
+    (new, evidence)
 }
 
 fn note_changes(result: &mut Regraded, old: &Trial, new: &Trial) {

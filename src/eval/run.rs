@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::gate::Gates;
+use super::judge::{Judges, Judging};
 use super::keep::{self, Kept as Keeping};
 use super::plan::{Plan, Slot};
 use super::progress::{Event, Keeper, Tally};
@@ -22,7 +23,7 @@ use super::trial::{self, Graders, Made, Shared, Traces};
 use super::witness::{Trouble, Watch, Witness};
 use crate::capture::{Fetcher, Mocks, Proxy, ProxyConfig, ProxyError, Upstream, clock};
 use crate::gate::GateError;
-use crate::grade::Evidence;
+use crate::grade::{Evidence, Got, Need};
 use crate::redact::Redactor;
 use crate::suite::{Loaded, Target, Task};
 use crate::trace::{Headers, Sink};
@@ -79,6 +80,7 @@ pub struct Setup {
     pub traces: Arc<dyn Traces>,
     /// Makes the trials round by round, and no more of them than it takes to decide.
     pub rounds: Option<Rounds>,
+    pub judging: Judging,
 }
 
 /// Whom a run reports to and who may call it off.
@@ -212,6 +214,7 @@ fn share(setup: Setup, run: &str, begun: Begun) -> Result<Arc<Shared>, EvalError
         fetcher: Fetcher::default(),
         kept: begun.kept,
         graders: begun.graders,
+        judges: Judges::new(setup.judging, begun.redactor.clone()),
         redactor: begun.redactor,
         traces: setup.traces,
     }))
@@ -377,7 +380,7 @@ impl Course {
         if infra && *self.interrupt.borrow() {
             return Ok(());
         }
-        self.tally.spent_usd += made.trial.cost_usd.unwrap_or(0.0);
+        self.tally.spent_usd += made.trial.cost_usd.unwrap_or(0.0) + judging_usd(&made.evidence);
         if infra && tries < self.infra_retries && self.stopping.is_none() && is_worth_another_try(made.trouble.as_ref())
         {
             self.tally.retries += 1;
@@ -471,6 +474,11 @@ impl Course {
     fn keep(&mut self, made: &Made) -> Result<(), EvalError> {
         let evidence = redacted(&self.redactor, &made.evidence);
         self.keeping.keep("evidence", &made.trial.id, evidence).map_err(EvalError::Keep)?;
+        for judged in self.shared.judges.take_fresh() {
+            let mut value = to_value(&judged);
+            redact(&self.redactor, &mut value);
+            self.keeping.keep("judged", &judged.key, value).map_err(EvalError::Keep)?;
+        }
         self.keeping.keep("trial", &made.trial.id, to_value(&made.trial)).map_err(EvalError::Keep)
     }
 
@@ -524,21 +532,29 @@ fn to_value<T: serde::Serialize>(value: &T) -> Value {
     serde_json::to_value(value).expect("records are plain data with text keys")
 }
 
+/// What the judges of a trial cost.
+fn judging_usd(evidence: &Evidence) -> f64 {
+    let cost = |(_, got): &(Need, Got)| if let Got::Judge { reading } = got { reading.cost_usd } else { None };
+    evidence.got.iter().filter_map(cost).sum()
+}
+
 /// Evidence as it may be written to disk.
-pub(super) fn redacted(redactor: &Redactor, evidence: &Evidence) -> Value {
-    fn walk(redactor: &Redactor, value: &mut Value) {
-        match value {
-            Value::String(text) => {
-                if let (std::borrow::Cow::Owned(new), _) = redactor.text(text) {
-                    *text = new;
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| walk(redactor, item)),
-            Value::Object(map) => map.values_mut().for_each(|item| walk(redactor, item)),
-            _ => {}
-        }
-    }
+pub fn redacted(redactor: &Redactor, evidence: &Evidence) -> Value {
     let mut value = to_value(evidence);
-    walk(redactor, &mut value);
+    redact(redactor, &mut value);
     value
+}
+
+/// Takes secrets out of every text of a value.
+fn redact(redactor: &Redactor, value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let (std::borrow::Cow::Owned(new), _) = redactor.text(text) {
+                *text = new;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| redact(redactor, item)),
+        Value::Object(map) => map.values_mut().for_each(|item| redact(redactor, item)),
+        _ => {}
+    }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::needs::{self, Source};
+use super::judge::Judges;
+use super::needs::{self, Court, Source};
 use super::plan::{self, Plan, Slot};
 use super::sandbox::{Kept, Rules};
 use super::target::{self, Ended, PromptRun, Run};
@@ -114,6 +115,7 @@ pub(super) struct Shared {
     pub graders: Vec<Graders>,
     pub redactor: Arc<Redactor>,
     pub traces: Arc<dyn Traces>,
+    pub judges: Judges,
 }
 
 /// A trial that has been made.
@@ -527,7 +529,11 @@ async fn grades(
             },
             fetcher: shared.fetcher.clone(),
         };
-        needs::fulfil(&graders, evidence, &source).await;
+        let begun = shared.begin(slot, workspace).started;
+        let name = format!("judge {}", begun.name.unwrap_or_default());
+        let (proxy, judges, rubrics) = (&shared.proxy, &shared.judges, &shared.loaded.rubrics);
+        let court = Court { proxy, judges, rubrics, name: &name, tags: &begun.tags };
+        needs::fulfil(&graders, evidence, &source, Some(court)).await;
     }
     let mut grades = grade_all(graders, evidence).await;
     // Reasons quote what the loop wrote, and they go to disk with the trial.
@@ -540,7 +546,8 @@ async fn grades(
 /// Grades apart from the async threads; graders that take too long are broken.
 pub(super) async fn grade_all(graders: Arc<Vec<Bound>>, evidence: &Evidence) -> Vec<GradeRecord> {
     let (theirs, given) = (graders.clone(), evidence.clone());
-    let grading = tokio::task::spawn_blocking(move || theirs.iter().map(|grader| grader.grade(&given)).collect());
+    let grading =
+        tokio::task::spawn_blocking(move || theirs.iter().flat_map(|grader| grader.records(&given)).collect());
     match tokio::time::timeout(GRADING, grading).await {
         Ok(Ok(grades)) => grades,
         late => {

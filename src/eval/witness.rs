@@ -153,7 +153,7 @@ fn trouble(call: &CallStarted, ended: &CallEnded) -> Option<Trouble> {
     })
 }
 
-fn retry_after(headers: &Headers) -> Option<f64> {
+pub(super) fn retry_after(headers: &Headers) -> Option<f64> {
     let header = |wanted: &str| {
         headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
     };

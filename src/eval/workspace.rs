@@ -88,12 +88,23 @@ impl Workspace {
                 text = std::fs::read(self.dir.join(path)).ok().and_then(|bytes| String::from_utf8(bytes).ok());
                 room -= text.as_ref().map_or(0, |text| text.len() as u64).min(room);
             }
-            files.push(FileSeen { path: path.clone(), len: stamp.len, change, text });
+            let diff = if change == Change::Modified { self.diff(path, text.as_deref()) } else { None };
+            files.push(FileSeen { path: path.clone(), len: stamp.len, change, text, diff });
         }
         let gone = self.before.keys().filter(|path| !after.contains_key(*path));
-        files.extend(gone.map(|path| FileSeen { path: path.clone(), len: 0, change: Change::Deleted, text: None }));
+        let deleted =
+            |path: &String| FileSeen { path: path.clone(), len: 0, change: Change::Deleted, text: None, diff: None };
+        files.extend(gone.map(deleted));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
+    }
+
+    /// A modified file against the fixture's, as a patch.
+    fn diff(&self, path: &str, after: Option<&str>) -> Option<String> {
+        let before = std::fs::read(self.fixture.as_ref()?.join(path)).ok()?;
+        let before = String::from_utf8(before).ok().filter(|text| text.len() as u64 <= MOST_TEXT)?;
+        let diff = similar::TextDiff::from_lines(before.as_str(), after?);
+        Some(diff.unified_diff().context_radius(3).to_string())
     }
 
     fn same_as_fixture(&self, path: &str) -> bool {

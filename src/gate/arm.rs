@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::GateError;
+use super::judges::{Judged, judged};
 use crate::trace::Timestamp;
 use crate::trial::{Fingerprints, Grade, Outcome, RunRecord, Trial};
 
@@ -108,6 +109,9 @@ pub struct Arm {
     pub git_commit: Option<String>,
     pub holdback: String,
     pub tasks: BTreeMap<String, TaskTrials>,
+    /// What judges said, rubric by rubric and criterion by criterion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<Judged>,
 }
 
 impl Arm {
@@ -142,6 +146,7 @@ impl Arm {
             git_commit: run.git_commit.clone(),
             holdback: run.holdback.clone(),
             tasks,
+            judged: judged(run, &chosen.name),
         })
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::arm::Arm;
 use super::checks::loop_changes;
 use super::figures::{Measured, measure};
+use super::judges::JudgeRow;
 use super::limits::{Reading, cost, latency, readings, tokens};
 use super::units::{Invalid, Side, What, counts};
 use super::verdict::Source;
@@ -66,6 +67,9 @@ pub struct Pair {
     /// Tasks only one of the arms has.
     pub only_first: Vec<String>,
     pub only_other: Vec<String>,
+    /// Pass rates by judges, raw and corrected, where a rubric judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judges: Vec<JudgeRow>,
 }
 
 /// One task.
@@ -164,6 +168,7 @@ fn pair(first: &Arm, other: &Arm) -> Pair {
             .collect(),
         only_first: only(&a, &b),
         only_other: only(&b, &a),
+        judges: Vec::new(),
     }
 }
 

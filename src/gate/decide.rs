@@ -322,6 +322,7 @@ impl Prepared<'_> {
             figures: self.figures(),
             policy: policy.clone(),
             policy_hash: policy.hash(),
+            judges: Vec::new(),
         }
     }
 

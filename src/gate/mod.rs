@@ -10,6 +10,7 @@ mod compare;
 mod decide;
 mod error;
 mod figures;
+pub mod judges;
 mod limits;
 mod looks;
 mod plan;

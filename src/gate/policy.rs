@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::judges::Judges;
 use crate::stats::passk::Figure;
 use crate::stats::{Bound, Estimand};
 
@@ -97,6 +98,9 @@ pub struct Policy {
     pub limits: Limits,
     /// A stored baseline older than this is warned about.
     pub stale_after_days: u32,
+    /// `calibrated`: a judge without a valid calibration for its rubric informs, and can't block.
+    #[serde(default, skip_serializing_if = "Judges::is_any")]
+    pub judges: Judges,
 }
 
 impl Policy {
@@ -119,6 +123,7 @@ impl Policy {
             required_graders: Vec::new(),
             limits: Limits::default(),
             stale_after_days: 14,
+            judges: Judges::Any,
         }
     }
 
@@ -233,6 +238,8 @@ pub struct PolicyFile {
     pub limits: Option<Limits>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after_days: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judges: Option<Judges>,
     /// By kind: `regression`, `capability`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<String, PolicyFile>,
@@ -298,6 +305,7 @@ impl PolicyFile {
         set(&mut policy.required_graders, self.required_graders.as_ref());
         set(&mut policy.limits, self.limits.as_ref());
         set(&mut policy.stale_after_days, self.stale_after_days.as_ref());
+        set(&mut policy.judges, self.judges.as_ref());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judges::JudgeRow;
 use super::policy::Policy;
 use crate::stats::exact::PermutationMethod;
 use crate::stats::{Bound, Counts, Estimand, Estimate};
@@ -89,6 +90,9 @@ pub struct SuiteReport {
     pub figures: Vec<FigureRow>,
     pub policy: Policy,
     pub policy_hash: String,
+    /// Pass rates by judges, raw and corrected, where a rubric judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judges: Vec<JudgeRow>,
 }
 
 /// Why, as a word for machines and a sentence for people.

@@ -81,6 +81,27 @@ impl Bound {
         self.record(graded)
     }
 
+    /// Its word, and one record for each of its parts: labelled `grader/part`, moving neither score nor verdict by themselves.
+    pub fn records(&self, evidence: &Evidence) -> Vec<GradeRecord> {
+        let parts = catch_unwind(AssertUnwindSafe(|| self.grader.parts(evidence))).unwrap_or_default();
+        let part = |(name, graded): (String, Graded)| GradeRecord {
+            label: format!("{}/{name}", self.label),
+            kind: "criterion".to_owned(),
+            required: false,
+            weight: 0.0,
+            ..self.record(graded)
+        };
+        std::iter::once(self.grade(evidence)).chain(parts.into_iter().map(part)).collect()
+    }
+
+    /// The file of the rubric it reads by, if it does.
+    pub fn rubric(&self) -> Option<String> {
+        self.needs(&Evidence::new("", "")).into_iter().find_map(|need| match need {
+            Need::Judge { rubric } => Some(rubric),
+            _ => None,
+        })
+    }
+
     /// A record that says why there is no grade, from whoever found out.
     pub fn record(&self, graded: Graded) -> GradeRecord {
         GradeRecord {

@@ -48,6 +48,9 @@ pub struct FileSeen {
     /// The content of a changed file, where it is text and small enough to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// How a modified file differs from what it was, where both are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
 }
 
 /// What became of a file during a trial.

@@ -183,6 +183,7 @@ mod tests {
             len: 1,
             change,
             text: text.map(ToOwned::to_owned),
+            diff: None,
         };
         let mut evidence = Evidence::new("t", "");
         evidence.files = vec![

@@ -33,7 +33,7 @@ mod number;
 mod outcome;
 mod refusal;
 mod regex_match;
-mod rubric;
+pub mod rubric;
 mod schema;
 mod similarity;
 mod stops;
@@ -107,6 +107,11 @@ pub trait Grader: Debug + Send + Sync {
 
     /// Its word on the trial.
     fn grade(&self, evidence: &Evidence) -> Graded;
+
+    /// What its word is made of, by name, where the parts are worth a grade of their own.
+    fn parts(&self, _evidence: &Evidence) -> Vec<(String, Graded)> {
+        Vec::new()
+    }
 }
 
 /// A grader's configuration: what stands in the suite besides type, label, required and weight.

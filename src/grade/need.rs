@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rubric::Reading;
+
 /// Something a grader needs and does not fetch itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "need", rename_all = "snake_case")]
@@ -57,6 +59,9 @@ pub enum Got {
     Http {
         status: u16,
         body: String,
+    },
+    Judge {
+        reading: Box<Reading>,
     },
     /// It could not be had: not the loop's fault.
     Unmet {

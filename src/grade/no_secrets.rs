@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(grade(json!({"type": "no_secrets"}), &evidence).reasons, ["call 1 holds a secret"]);
         let mut evidence = Evidence::new("t", "");
         let text = Some("CANARY".to_owned());
-        evidence.files = vec![FileSeen { path: "a.txt".to_owned(), len: 6, change: Change::Added, text }];
+        evidence.files = vec![FileSeen { path: "a.txt".to_owned(), len: 6, change: Change::Added, text, diff: None }];
         assert_eq!(
             grade(json!({"type": "no_secrets", "also": ["CANARY"]}), &evidence).reasons,
             ["a.txt holds a secret"]

@@ -129,6 +129,7 @@ fn section(comparison: &Comparison, pair: &Pair) -> Section {
             notes.push(format!("Only in the {which}: {}", tasks.join(", ")));
         }
     }
+    notes.extend(super::judge_lines(&pair.judges));
     let flips: Vec<&TaskMove> = pair.tasks.iter().filter(|t| t.real).collect();
     let unsteady = pair.tasks.iter().filter(|t| t.other_standing == Standing::Flaky && !t.real);
     let broken = pair.tasks.iter().filter(|t| t.other_standing == Standing::Broken && !t.real);

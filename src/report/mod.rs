@@ -12,6 +12,7 @@ pub mod text;
 #[cfg(test)]
 mod samples;
 
+use crate::gate::judges::{JudgeRow, JudgedRate};
 use crate::gate::{MetricReport, SuiteReport, TaskReport, Verdict};
 use crate::stats::Estimate;
 
@@ -39,6 +40,30 @@ fn estimate(estimate: Option<&Estimate>) -> String {
         || "too few trials".to_owned(),
         |e| format!("{:.1} % [{:.1}, {:.1}]", 100.0 * e.value, 100.0 * e.interval.lower, 100.0 * e.interval.upper),
     )
+}
+
+/// A line for each rubric and criterion: raw and corrected rates of both arms, and whether the judge can block.
+fn judge_lines(rows: &[JudgeRow]) -> Vec<String> {
+    let rate = |rate: Option<&JudgedRate>| match rate {
+        None => "-".to_owned(),
+        Some(rate) => {
+            let raw = format!("{:.1} % raw", 100.0 * rate.raw);
+            match (rate.corrected, rate.interval) {
+                (Some(value), Some(interval)) => format!(
+                    "{raw}, {:.1} % [{:.1}, {:.1}] corrected",
+                    100.0 * value,
+                    100.0 * interval.lower,
+                    100.0 * interval.upper
+                ),
+                _ => format!("{raw} ({})", rate.why.as_deref().unwrap_or("not corrected")),
+            }
+        }
+    };
+    let line = |row: &JudgeRow| {
+        let informs = if row.may_block { "" } else { " (informs only)" };
+        format!("judge {}{informs}: {} -> {}", row.grader, rate(row.baseline.as_ref()), rate(row.candidate.as_ref()))
+    };
+    rows.iter().map(line).collect()
 }
 
 /// `run-a:main (openai/gpt)`.

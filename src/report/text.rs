@@ -61,6 +61,7 @@ pub fn suite(suite: &SuiteReport) -> String {
         let (before, after) = (super::estimate(row.baseline.as_ref()), super::estimate(row.candidate.as_ref()));
         line(format!("  {:<8} {before} -> {after}", row.figure));
     }
+    super::judge_lines(&suite.judges).into_iter().for_each(|text| line(format!("  {text}")));
     for limit in &suite.limits {
         let mark = if limit.verdict == Verdict::Pass { "ok" } else { limit.verdict.as_str() };
         line(format!("  limit {mark}: {}", limit.text));

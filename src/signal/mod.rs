@@ -3,7 +3,10 @@
 //! A signal looks at [`Step`]s: calls boiled down to hashes and counts. [`Stuck`] does the same while the loop runs.
 
 mod compaction;
+mod cost;
+mod drift;
 mod false_success;
+mod intent;
 mod normal;
 mod refusal;
 mod retries;
@@ -11,11 +14,15 @@ mod runaway;
 mod step;
 mod stuck;
 mod tool_errors;
+mod unhappy;
 
 use serde::{Deserialize, Serialize};
 
+pub use drift::{Drift, LEAST, drift};
+pub use intent::{BadTaxonomy, Taxonomy, labels};
 pub use step::{Answered, Asked, Mark, Step};
 pub use stuck::{Limits, Stuck};
+pub use unhappy::{Mood, mood};
 
 use crate::trace::{CallId, TraceEnded};
 
@@ -87,6 +94,8 @@ const SIGNALS: &[Signal] = &[
     ("refusal", refusal::signal),
     ("compaction", compaction::signal),
     ("false_success", false_success::signal),
+    ("unhappy", unhappy::signal),
+    ("cost", cost::signal),
 ];
 
 /// Everything that the signals find in a trace, in the order of its steps.

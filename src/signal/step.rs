@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::normal;
+use super::unhappy::{Mood, mood};
 use crate::trace::{CallEnd, CallId, Message, Part, Request, Response, Role, Stop};
 
 /// A hash of something said, in 64 bits: equal texts have equal marks.
@@ -68,6 +69,10 @@ pub struct Step {
     /// The provider's error, in one line.
     pub error: Option<String>,
     pub refused: bool,
+    /// How the person took it, as far as their words say.
+    pub mood: Option<Mood>,
+    /// US dollars, where the model has a price. Whoever knows it sets it.
+    pub cost_usd: Option<f64>,
     /// Tokens read, caches included, where the provider said.
     pub read_tokens: Option<u64>,
 }
@@ -97,6 +102,8 @@ impl Step {
             complete: response.complete,
             error: response.error.as_ref().map(|e| format!("{} {}", e.kind, e.message).trim().to_owned()),
             refused,
+            mood: mood(&said.join("\n")),
+            cost_usd: None,
             read_tokens: usage.input.map(|n| n + usage.cache_read.unwrap_or(0) + usage.cache_write.unwrap_or(0)),
         }
     }

@@ -10,6 +10,8 @@ use super::harbor;
 use super::locate::{Located, Step, error_from};
 use super::near::nearest;
 use super::rows;
+use super::rubric::Rubric;
+use super::rubric_load::load_rubric;
 use super::template::{TRIAL_VARIABLES, is_file, names};
 use super::types::{GraderSpec, Suite, Target};
 
@@ -38,6 +40,8 @@ pub struct Loaded {
     pub located: Located,
     /// Prompt files by the name the suite calls them.
     pub texts: BTreeMap<String, String>,
+    /// Rubrics by the file that graders name.
+    pub rubrics: BTreeMap<String, Rubric>,
     /// What isn't wrong and may surprise.
     pub warnings: Vec<String>,
     /// How many of the tasks stand in the suite itself; the others came from files of rows.
@@ -59,10 +63,12 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, SuiteEr
     let suite: Suite = yaml(text).map_err(|error| yaml_error(file, text, &error))?;
     let own_tasks = suite.tasks.len();
     let located = Located::read(file, text);
-    let mut loaded = Loaded { suite, located, texts: BTreeMap::new(), warnings: Vec::new(), own_tasks };
+    let (texts, rubrics) = (BTreeMap::new(), BTreeMap::new());
+    let mut loaded = Loaded { suite, located, texts, rubrics, warnings: Vec::new(), own_tasks };
     let mut errors = Vec::new();
     read_rows(&mut loaded, files, &mut errors);
     read_texts(&mut loaded, files, &mut errors);
+    read_rubrics(&mut loaded, files, &mut errors);
     check_shape(&loaded, &mut errors);
     check_ids(&loaded, &mut errors);
     check_folders(&loaded, files, &mut errors);
@@ -86,7 +92,7 @@ pub fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Yaml> {
 }
 
 /// What serde and the YAML reader have to say, in words for a person.
-fn yaml_error(file: &str, text: &str, error: &Yaml) -> SuiteError {
+pub(super) fn yaml_error(file: &str, text: &str, error: &Yaml) -> SuiteError {
     let place = error.location();
     match error.without_snippet() {
         Yaml::SerdeUnknownField { field, expected, .. } => {
@@ -167,6 +173,47 @@ fn read_texts(loaded: &mut Loaded, files: &dyn Files, errors: &mut Vec<SuiteErro
                 let help = Some("a single word that ends in .md, .txt or .j2 names a file".to_owned());
                 errors.push(loaded.located.error_at(&place, format!("can't read {setting:?}: {why}"), help));
             }
+        }
+    }
+}
+
+/// Reads the rubrics that graders name.
+fn read_rubrics(loaded: &mut Loaded, files: &dyn Files, errors: &mut Vec<SuiteError>) {
+    fn holds_one(spec: &Value) -> bool {
+        match spec {
+            Value::Array(items) => items.iter().any(holds_one),
+            Value::Object(map) => map.get("type").is_some_and(|kind| kind == "rubric") || map.values().any(holds_one),
+            _ => false,
+        }
+    }
+    let mut named: Vec<(Vec<Step>, String)> = Vec::new();
+    let mut note = |specs: &[GraderSpec], path: &[Step]| {
+        for (index, GraderSpec(spec)) in specs.iter().enumerate() {
+            if spec["type"] != "rubric" && holds_one(spec) {
+                let place: Vec<Step> = path.iter().cloned().chain([index.into()]).collect();
+                let help = "give the rubric a line of its own among the graders".to_owned();
+                let message = "a rubric can't stand inside another grader: its criteria are grades of their own";
+                errors.push(loaded.located.error_at(&place, message, Some(help)));
+            }
+            if let (Some("rubric"), Some(file)) = (spec["type"].as_str(), spec["rubric"].as_str()) {
+                let place = path.iter().cloned().chain([index.into(), "rubric".into()]).collect();
+                named.push((place, file.to_owned()));
+            }
+        }
+    };
+    note(&loaded.suite.graders, &["graders".into()]);
+    for (index, task) in loaded.suite.tasks.iter().enumerate() {
+        note(&task.graders, &["tasks".into(), index.into(), "graders".into()]);
+    }
+    let mut told = BTreeSet::new();
+    for (place, file) in named {
+        if loaded.rubrics.contains_key(&file) || file.trim().is_empty() || !told.insert(file.clone()) {
+            continue;
+        }
+        match files.read(&file).map(|text| load_rubric(&file, &text)) {
+            Ok(Ok(rubric)) => drop(loaded.rubrics.insert(file, rubric)),
+            Ok(Err(found)) => errors.extend(found.0),
+            Err(why) => errors.push(loaded.located.error_at(&place, format!("can't read {file:?}: {why}"), None)),
         }
     }
 }

@@ -10,6 +10,8 @@ mod load;
 mod locate;
 mod near;
 mod rows;
+mod rubric;
+mod rubric_load;
 mod template;
 mod types;
 
@@ -19,6 +21,8 @@ pub use harbor::is_folder as is_harbor_folder;
 pub use load::{Files, Loaded, load, yaml};
 pub use locate::{Located, Step};
 pub use near::{distance, nearest};
+pub use rubric::{Combine, Criterion, JudgeSpec, Level, Principle, Rubric, See};
+pub use rubric_load::{load_rubric, rubric_schema};
 pub use template::{TRIAL_VARIABLES, Unknown, is_file, names, render, render_value};
 pub use types::{
     Budget, CommandLine, GraderSpec, HttpTarget, Kind, LoopTarget, PromptMessage, PromptTarget, PromptTool, Sandbox,

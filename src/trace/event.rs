@@ -241,6 +241,9 @@ pub struct Note {
     pub data: Value,
 }
 
+/// The kind of note that holds what was read from a call's text where the text itself is not kept.
+pub const LABELS: &str = "labels";
+
 /// A judgement on a trace by a person, a rule or a grader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)] // a test that can't set itself up may panic
 
 mod demo;
-mod import;
 mod words;
 
 use std::path::Path;

@@ -121,6 +121,7 @@ impl Bench {
             git_commit: None,
             traces: Arc::new(NoTraces),
             rounds: None,
+            judging: Default::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -1,6 +1,5 @@
 //! The run itself: its store, its proxy, its keys, and whoever calls it off.
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,9 +15,8 @@ use crate::capture::record::git_commit;
 use crate::capture::{clock, ids};
 use crate::cli::recording::Limits;
 use crate::cli::runs::stored::{InLog, REQUEST};
-use crate::cli::{Global, Misuse, models};
-use crate::eval::{self, EvalError, Finished, Hooks, Plan, Setup};
-use crate::trace::Headers;
+use crate::cli::{Global, Misuse, judging};
+use crate::eval::{self, EvalError, Finished, Hooks, Setup};
 
 /// The folder in the store where trials work.
 const WORK: &str = "work";
@@ -32,10 +30,11 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
     let lock = Lock::take(&work_dir, &id)?;
     let (sink, mut writer) = (store.writer()?, store.writer()?);
     writer.record(REQUEST, &id, clock::now(), &serde_json::to_value(&job.request)?)?;
-    #[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
-    let env: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let env = judging::environment();
+    let rubrics = &job.opened.loaded.rubrics;
+    let reader = if rubrics.is_empty() { None } else { Some(store.reader()?) };
+    let judging = args.judge.judging(rubrics.values(), reader.as_ref())?;
+    drop(reader);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let finished = runtime.block_on(async {
         let git_commit = match job.before {
@@ -43,7 +42,7 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
             None => git_commit(job.opened.dir.clone()).await,
         };
         let setup = Setup {
-            keys: keys(&job.plan, &env),
+            keys: judging::keys(job.plan.variants.iter().map(|variant| variant.model.as_str()), &env),
             suite_dir: job.opened.dir,
             loaded: Arc::new(job.opened.loaded),
             plan: job.plan,
@@ -61,6 +60,7 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
             git_commit,
             traces: Arc::new(InStore::new(store.clone())),
             rounds: job.rounds,
+            judging,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listening on 127.0.0.1")?;
         let (events, happened) = mpsc::unbounded_channel();
@@ -104,19 +104,6 @@ fn misuse_or_not(error: EvalError) -> anyhow::Error {
 /// A new run's id.
 pub fn new_id() -> String {
     format!("{:012x}", ids::random() >> 16)
-}
-
-/// The keys of the providers that prompts ask, from the environment, under the names their own clients use.
-fn keys(plan: &Plan, env: &[(String, String)]) -> BTreeMap<String, Headers> {
-    let mut keys = BTreeMap::new();
-    for variant in &plan.variants {
-        let Some((provider, _)) = variant.model.split_once('/') else { continue };
-        let own = models::keys(provider, env);
-        if !own.is_empty() {
-            keys.insert(provider.to_owned(), own);
-        }
-    }
-    keys
 }
 
 /// Held while a run is being made, so that two processes never make the same trials. A killed process lets go of it.

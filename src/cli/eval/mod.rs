@@ -11,6 +11,7 @@ pub use course::new_id;
 use clap::Args;
 use serde_json::json;
 
+use super::judging::Judge;
 use super::recording::Recording;
 use super::runs::report::{Summary, is_broken};
 use super::runs::stored::{Asked, Request, Runs};
@@ -70,6 +71,8 @@ pub struct Eval {
     /// Keep the folders that trials worked in
     #[arg(long)]
     keep_workspaces: bool,
+    #[command(flatten)]
+    judge: Judge,
     #[command(flatten)]
     recording: Recording,
     /// Show no progress
@@ -157,6 +160,7 @@ fn prepare(global: &Global, args: &Eval, runs: &Runs) -> anyhow::Result<Job> {
     let settled = args.until.settle(global, settled, &opened.loaded.suite, request.asked.trials)?;
     let (until, baseline) = settled.unzip();
     request.until = until;
+    args.judge.apply_all(&mut opened.loaded)?;
     let target = suite_file::target_fingerprint(&opened, &request.asked.models)?;
     let prices = args.recording.table()?.fingerprint();
     let plan = Plan::new(&opened.loaded, &request.select(), &target, &prices)

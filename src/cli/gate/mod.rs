@@ -2,17 +2,20 @@
 
 mod anytime;
 mod calibrate;
+pub mod judged;
 mod outputs;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
-use super::arms::{Arms, Policies};
+use super::arms::{Arms, Policies, is_file};
 use super::{Exit, Global, Misuse, out};
 use crate::capture::{clock, ids};
+use crate::gate::judges::{JudgeRow, Judges};
 use crate::gate::{Arm, GateError, GateReport, Policy, Verdict, decide_all};
 use crate::report;
 use crate::stats::Bound;
+use judged::Calibrations;
 use outputs::Outputs;
 
 #[derive(Debug, Args)]
@@ -103,7 +106,10 @@ fn judge(global: &Global, args: &Gate) -> anyhow::Result<Exit> {
     let files = args.outputs.files()?;
     let suites = suites(global, args)?;
     let asked: Vec<(&Arm, &Arm, &Policy)> = suites.iter().map(|s| (&s.baseline, &s.candidate, &s.policy)).collect();
-    let report = decide_all(&asked)?;
+    let mut report = decide_all(&asked)?;
+    for (report, suite) in report.suites.iter_mut().zip(&suites) {
+        report.judges.clone_from(&suite.judges);
+    }
     if let Err(error) = keep(global, &report) {
         // The verdict stands, whether or not the store can take it.
         eprintln!("holdback: the verdict could not be kept in the store: {error:#}");
@@ -128,6 +134,7 @@ struct Question {
     baseline: Arm,
     candidate: Arm,
     policy: Policy,
+    judges: Vec<JudgeRow>,
 }
 
 fn suites(global: &Global, args: &Gate) -> anyhow::Result<Vec<Question>> {
@@ -139,8 +146,10 @@ fn suites(global: &Global, args: &Gate) -> anyhow::Result<Vec<Question>> {
         let (b, c) = (baselines.len(), candidates.len());
         return Err(Misuse(format!("{b} baselines and {c} candidates: give one of each for every suite")).into());
     }
+    let calibrations = Calibrations::read(global, baselines.iter().chain(&candidates))?;
+    let mut words: Vec<&String> = args.baseline.iter().collect();
     let mut questions = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
+    for (candidate, word) in candidates.into_iter().zip(&args.candidate) {
         // A single pair is compared as it is: the gate says best why two suites don't fit.
         let same = |arm: &Arm| args.candidate.len() == 1 || arm.suite == candidate.suite;
         let Some(at) = baselines.iter().position(same) else {
@@ -150,7 +159,18 @@ fn suites(global: &Global, args: &Gate) -> anyhow::Result<Vec<Question>> {
         if let Some(bound) = args.bound {
             policy.bound = bound.into();
         }
-        questions.push(Question { baseline: baselines.remove(at), candidate, policy });
+        let (mut candidate, mut baseline, before) = (candidate, baselines.remove(at), words.remove(at));
+        if policy.judges == Judges::Calibrated {
+            let may_block = |fingerprint: &str| calibrations.is_valid(fingerprint);
+            for (arm, word) in [(&mut baseline, before), (&mut candidate, word)] {
+                match is_file(word) {
+                    true => judged::refuse_file(word, arm, &calibrations)?,
+                    false => *arm = arms.with_judges(word, &may_block)?,
+                }
+            }
+        }
+        let judges = calibrations.rows(&baseline, &candidate, policy.judges);
+        questions.push(Question { baseline, candidate, policy, judges });
     }
     Ok(questions)
 }

@@ -1,5 +1,6 @@
 //! `holdback runs`: lists runs, shows one, puts shards together.
 
+mod criteria;
 pub mod report;
 pub mod stored;
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::CellAlignment;
 use serde::Serialize;
 
+use super::criteria::{self, CriterionRow};
 use crate::cli::out::{self, Paint};
 use crate::stats::Counts;
 use crate::stats::passk::{Figure, pass_hat_k, suite_value};
@@ -60,6 +61,9 @@ pub struct Summary {
     pub rows: Vec<Row>,
     pub totals: Vec<Total>,
     pub failures: Vec<Failure>,
+    /// What judges said, criterion by criterion; empty without a rubric.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub criteria: Vec<CriterionRow>,
 }
 
 /// Whether infrastructure or a grader broke a trial.
@@ -85,7 +89,7 @@ impl Summary {
             }
         }
         let totals = run.variants.iter().map(|variant| total(&variant.name, &rows, k)).collect();
-        Summary { k, totals, failures: failures(run), rows }
+        Summary { k, totals, failures: failures(run), criteria: criteria::rows(run), rows }
     }
 
     /// The table and what stands below it.
@@ -99,6 +103,7 @@ impl Summary {
             let _ = write!(text, "\n{}: {}", paint.bold(&out::printable(&total.variant)), facts.join(" · "));
         }
         text.push('\n');
+        text.push_str(&criteria::text(&self.criteria));
         if !self.failures.is_empty() {
             let _ = writeln!(text, "\nnot passed:");
         }

@@ -5,9 +5,12 @@
 //! - `mock/script:FILE` plays a conversation with tools from a file (see [`Script`]); `mock/script:demo` is built in.
 //! - `mock/flaky?p=0.8&seed=7` echoes with probability `p`, else answers in words that the prompt doesn't have. The luck is
 //!   drawn once for each key, so all calls of one trial share it.
+//! - `mock/judge:FILE` answers the questions of rubrics by rules from a file (see [`Judge`]); `mock/judge?say=yes` always says
+//!   yes, and can be told to behave badly: prose, types, no-quote, false-quote, both, refuse, busy, obey, …
 //!
 //! They count a token for every word, in what they read and in what they write.
 
+mod judge;
 mod script;
 mod words;
 
@@ -17,13 +20,16 @@ use serde_json::Value;
 use super::{answer, joined, refuse};
 use crate::trace::{Headers, Message, ProviderError, Request, Response, Role, Stop, Usage, Wire};
 
+pub use judge::{BadJudge, Judge};
 pub use script::{BadScript, Script};
 use words::{count_message, count_request, fingerprint, strangers, uniform};
 
 /// A mock model's name that can't be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum BadModel {
-    #[error("there is no mock model {name:?}: use mock/echo, mock/script:FILE or mock/flaky?p=0.8&seed=7")]
+    #[error(
+        "there is no mock model {name:?}: use mock/echo, mock/script:FILE, mock/flaky?p=0.8&seed=7 or mock/judge:FILE"
+    )]
     Unknown { name: String },
     #[error("{name:?}: {what}")]
     BadParameter { name: String, what: String },
@@ -31,6 +37,8 @@ pub enum BadModel {
     NoScript { file: String, reason: String },
     #[error("the script {file:?} {error}")]
     BadScript { file: String, error: BadScript },
+    #[error("the judge {file:?} {error}")]
+    BadJudge { file: String, error: BadJudge },
 }
 
 /// A model that needs no provider.
@@ -42,6 +50,8 @@ pub enum Model {
     Script(Box<Script>),
     /// Echoes with probability `p`.
     Flaky { p: f64, seed: u64 },
+    /// Judges by rules.
+    Judge(Box<Judge>),
 }
 
 /// What a mock model answers, and how.
@@ -91,6 +101,9 @@ impl Model {
         if what == "flaky" || what.starts_with("flaky?") {
             return flaky(name, what);
         }
+        if what == "judge" || what.starts_with("judge?") || what.starts_with("judge:") {
+            return judge(name, what, read);
+        }
         Err(BadModel::Unknown { name: name.to_owned() })
     }
 
@@ -103,6 +116,7 @@ impl Model {
             Model::Flaky { p, seed } if uniform(*seed, key) < *p => says(asked(request)),
             Model::Flaky { seed, .. } => says(strangers(request, *seed, key)),
             Model::Script(script) => script.reply(request, turn),
+            Model::Judge(judge) => judge.reply(request),
         };
         let response = &mut reply.response;
         response.id = format!("mock_{:016x}_{turn}", fingerprint(request, key));
@@ -132,6 +146,21 @@ fn flaky(name: &str, what: &str) -> Result<Model, BadModel> {
         return Err(bad(format!("p must be a number from 0 to 1, not {p}")));
     }
     Ok(Model::Flaky { p, seed })
+}
+
+fn judge(name: &str, what: &str, read: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Model, BadModel> {
+    let (head, query) = what.split_once('?').unwrap_or((what, ""));
+    let rules = match head.strip_prefix("judge:") {
+        None => None,
+        Some(file) => {
+            let file = file.to_owned();
+            let text = read(&file).map_err(|reason| BadModel::NoScript { file: file.clone(), reason })?;
+            Some(text.parse().map_err(|error| BadModel::BadJudge { file, error })?)
+        }
+    };
+    let judge =
+        Judge::with_manner(query, rules).map_err(|what| BadModel::BadParameter { name: name.to_owned(), what })?;
+    Ok(Model::Judge(Box::new(judge)))
 }
 
 /// A plain answer.
