@@ -17,6 +17,7 @@ mod intercept;
 mod keeper;
 mod lately;
 mod mock;
+pub mod otlp;
 mod proxy;
 mod queue;
 mod reading;

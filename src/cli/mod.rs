@@ -19,6 +19,7 @@ mod init;
 mod judge;
 mod judging;
 mod models;
+mod otlp;
 mod out;
 mod plan;
 mod proxy;
@@ -182,8 +183,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Remove old traces
     Prune(doctor::Prune),
-    /// Bring in traces and results of other tools: sessions, exports, wire logs, eval results
+    /// Bring in traces and results of other tools
     Import(import::Import),
+    /// Take OpenTelemetry from loops that are instrumented already
+    Otlp(otlp::Otlp),
     /// Print shell completions
     Completions(help::Completions),
     /// Write the man pages
@@ -217,6 +220,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Doctor(args) => doctor::run(global, &args),
         Command::Prune(args) => doctor::prune(global, &args),
         Command::Import(args) => import::run(global, &args),
+        Command::Otlp(args) => otlp::run(global, &args),
         Command::Completions(args) => help::completions(&args),
         Command::Man(args) => help::man(&args),
     }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::recording::{Limits, Recording};
-use super::{Exit, Global, Misuse};
+use super::{Exit, Global, Misuse, otlp};
 use crate::capture::{Proxy, ProxyError};
 
 /// How long calls in flight may take after Ctrl-C.
@@ -29,6 +29,9 @@ pub struct ProxyArgs {
     /// The token that clients have to show
     #[arg(long, env = "HOLDBACK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// Take OpenTelemetry too, at 127.0.0.1:4318 (HTTP) and 127.0.0.1:4317 (gRPC)
+    #[arg(long)]
+    otlp: bool,
     /// Let models named mock/… answer from here
     #[arg(long)]
     mock: bool,
@@ -54,11 +57,18 @@ pub fn run(global: &Global, args: &ProxyArgs) -> anyhow::Result<Exit> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         eprintln!("holdback: recording at http://{} for {}; Ctrl-C stops", proxy.address(), names.join(", "));
+        let telemetry = match args.otlp {
+            true => Some(otlp::start(global, &otlp::Otlp::usual(args.token.clone())).await?),
+            false => None,
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         eprintln!("holdback: finishing what is in flight");
+        if let Some(telemetry) = telemetry {
+            telemetry.stop().await?;
+        }
         let lost = proxy.stop(GRACE).await;
         if lost > 0 {
             eprintln!("holdback: {lost} calls were made and NOT recorded");

@@ -2,13 +2,14 @@
 //! one before, or one JSON document with all records in it.
 
 use std::collections::{HashSet, VecDeque};
+use std::io::{self, BufRead, Read};
 
 use serde_json::{Value, json};
 
 use super::lines::{Line, Lines};
 use super::shape::text;
 use super::thread::Thread;
-use super::{About, Desk, Format, Shape, Source, Told, Trouble, document, time};
+use super::{About, BIGGEST, Desk, Format, Shape, Source, Told, Trouble, document, time};
 use crate::provider;
 use crate::trace::{Headers, Source as From, Timestamp, TraceId, Wire};
 
@@ -47,21 +48,20 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
         due: None,
         finished: false,
     };
-    let pretty = {
-        let head = source.from.fill_buf()?;
-        let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        serde_json::from_slice::<Value>(first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first))
-            .map_or(true, |one| one.get("messages").is_some())
-    };
-    if pretty {
-        let whole = document(source.from)?;
+    // The first line tells: a whole record, or the beginning of one document with all of them.
+    let mut first = Vec::new();
+    (&mut *source.from).take(BIGGEST).read_until(b'\n', &mut first)?;
+    let parsed = serde_json::from_slice::<Value>(first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first)).ok();
+    let Some(parsed) = parsed.filter(|one| one.get("messages").is_none()) else {
+        let whole = document(&mut io::BufReader::new(first.chain(&mut *source.from)))?;
         session.about(&whole)?;
         for record in whole["messages"].as_array().into_iter().flatten() {
             session.record(record.clone())?;
             session.desk.used();
         }
         return session.finish();
-    }
+    };
+    session.line(parsed)?;
     let mut lines = Lines::new(&mut *source.from);
     while let Some(line) = lines.next()? {
         match line {

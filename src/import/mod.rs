@@ -13,24 +13,35 @@ mod desk;
 mod exchange;
 mod gemini_cli;
 mod har;
+mod harbor;
+mod inspect;
 mod langfuse;
+mod langsmith;
 mod lines;
 mod open;
+mod opencode;
 mod openhands;
+mod opik;
+pub mod otlp;
 mod pi;
+mod promptfoo;
 mod qwen_code;
 mod raw;
+mod results;
+mod rows;
 mod said;
 mod shape;
 mod sidecar;
 mod spans;
 mod stream;
 mod sweagent;
+mod tau2;
 mod thread;
 mod time;
 mod usage;
 mod vcr;
 mod wire_log;
+mod zip;
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, Read, Seek};
@@ -125,7 +136,19 @@ pub const FORMATS: &[Format] = &[
     langfuse::FORMAT,
     sweagent::FORMAT,
     openhands::FORMAT,
+    opencode::FORMAT,
+    otlp::FORMAT,
+    otlp::SPANS,
+    opik::FORMAT,
+    langsmith::FORMAT,
+    inspect::FORMAT,
+    promptfoo::FORMAT,
+    tau2::FORMAT,
+    harbor::FORMAT,
+    rows::AIDER,
+    rows::REPORTS,
     exchange::FORMAT,
+    rows::ROWS,
 ];
 
 /// What a file turned out to be.

@@ -108,7 +108,9 @@ fn is_block(value: &Value) -> bool {
 fn object_said(object: &Map<String, Value>, speaker: Role, depth: usize, out: &mut Vec<Message>) {
     // A wrapping: the messages are inside.
     for key in ["messages", "contents", "choices", "candidates", "generations"] {
-        if let Some(list @ Value::Array(items)) = object.get(key) {
+        // OpenInference calls the pieces of one message `contents`.
+        let pieces = key == "contents" && object.contains_key("role");
+        if let Some(list @ Value::Array(items)) = object.get(key).filter(|_| !pieces) {
             if let Some(orders) = ["system", "instructions", "systemInstruction", "system_instruction"]
                 .iter()
                 .find_map(|key| object.get(*key))
@@ -135,7 +137,8 @@ fn object_said(object: &Map<String, Value>, speaker: Role, depth: usize, out: &m
         return out.push(message);
     }
     let role = role_of(text(object, &["role"])).or_else(|| role_of(text(object, &["type"]))).unwrap_or(speaker);
-    if object.contains_key("content") || object.contains_key("parts") || object.contains_key("tool_calls") {
+    if ["content", "parts", "contents"].iter().any(|key| object.contains_key(*key)) || object.contains_key("tool_calls")
+    {
         if let Some(inner @ Value::Object(content)) = object.get("content")
             && (content.contains_key("parts") || content.contains_key("role") || content.contains_key("content"))
         {
@@ -182,7 +185,7 @@ fn item(object: &Map<String, Value>) -> Option<Message> {
 /// One message.
 fn message(object: &Map<String, Value>, role: Role, depth: usize) -> Message {
     let empty = Value::Null;
-    let body = object.get("content").or_else(|| object.get("parts")).unwrap_or(&empty);
+    let body = ["content", "parts", "contents"].iter().find_map(|key| object.get(*key)).unwrap_or(&empty);
     let id = text(object, &["tool_call_id", "toolCallId", "id"]);
     if role == Role::Tool {
         let mut inner = parts(body, depth);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that can't set itself up may panic
 
 mod demo;
+mod import;
 mod words;
 
 use std::path::Path;

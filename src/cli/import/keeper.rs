@@ -51,6 +51,15 @@ impl Shared {
         Ok(Keeper { shared: self, writer: Some(writer), events: 0, calls: 0 })
     }
 
+    /// Whoever listens for long can't remember everything: what is long past is not sent again.
+    pub fn forget_when_full(&self) {
+        const MOST: usize = 4 << 20;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.values().map(HashSet::len).sum::<usize>() > MOST {
+            known.clear();
+        }
+    }
+
     /// Whether something is new.
     fn is_new(&self, trace: TraceId, mark: u64) -> Result<bool, TakeError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,6 +108,11 @@ impl Keeper<'_> {
     /// A new file begins.
     pub fn begin(&mut self) {
         (self.events, self.calls) = (0, 0);
+    }
+
+    /// Returns when everything is on the disk.
+    pub fn sync(&mut self) -> anyhow::Result<()> {
+        Ok(self.writer.as_mut().map_or(Ok(()), Writer::sync)?)
     }
 
     /// Events and calls that were new in this file.

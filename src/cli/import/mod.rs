@@ -1,6 +1,6 @@
 //! `holdback import`: traces and results of other tools, brought in. Which format a file has is told by its content.
 
-mod keeper;
+pub mod keeper;
 mod walk;
 mod watch;
 

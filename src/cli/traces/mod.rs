@@ -4,11 +4,12 @@ pub mod agents;
 pub mod conversation;
 mod diff;
 pub mod list;
+mod otlp;
 pub mod show;
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{Exit, Global, Misuse, out};
@@ -48,9 +49,21 @@ enum TracesCommand {
 struct Export {
     /// Id, beginning of an id, name, or `last`
     trace: String,
+    /// What to write: our own file, which `holdback import` reads, or OpenTelemetry with the grades
+    #[arg(long, value_enum, default_value_t = Format::Trace)]
+    format: Format,
     /// The file to write; stdout without it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What a trace is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The whole trace, byte for byte
+    Trace,
+    /// The body of an OTLP request, as JSON, in the GenAI conventions; grades are gen_ai.evaluation.result events
+    OtlpJson,
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +104,16 @@ fn export(global: &Global, args: &Export) -> anyhow::Result<Exit> {
     let store = global.existing_store()?;
     let reader = store.reader()?;
     let trace = resolve(&reader, &args.trace)?;
+    if args.format == Format::OtlpJson {
+        let body = otlp::export(&store, &reader, trace)?;
+        return match &args.output {
+            Some(path) => {
+                out::publish(path, |file| Ok(std::io::Write::write_all(file, &body)?))?;
+                Ok(Exit::Pass)
+            }
+            None => out::bytes(&body).map(|()| Exit::Pass),
+        };
+    }
     match &args.output {
         Some(path) => {
             let file = out::publish(path, |file| Ok(reader.export(trace, file)?))?;

@@ -37,6 +37,9 @@ pub struct Writer {
     segment: Option<Growing>,
     /// How many segments were begun.
     begun: u64,
+    /// Whether someone waits for the disk, and up to which segment the folder is there.
+    syncs: bool,
+    synced: u64,
     roll_at: u64,
     /// A segment is at least this many times what beginning a new one repeats.
     worth: u64,
@@ -120,7 +123,19 @@ impl Writer {
         let name = format!("{:016x}", files::random_u64().doing("getting random numbers", &log)?);
         let framer = Framer::new().doing("getting memory for zstd", &log)?;
         let memory = Memory::new(Limits::default());
-        Ok(Writer { log, durability, name, framer, memory, segment: None, begun: 0, roll_at: ROLL_AT, worth: WORTH })
+        Ok(Writer {
+            log,
+            durability,
+            name,
+            framer,
+            memory,
+            segment: None,
+            begun: 0,
+            syncs: false,
+            synced: 0,
+            roll_at: ROLL_AT,
+            worth: WORTH,
+        })
     }
 
     /// Begins new segments at this size, whatever that repeats: for tests that cannot write 64 MB.
@@ -148,6 +163,22 @@ impl Writer {
         self.append(&Meta::Removed(Stamped { trace, at, what: Empty {} }), &[], &[]).map(|_| ())
     }
 
+    /// Returns when everything that was written is on the disk, whatever the durability: for many records at once.
+    ///
+    /// # Errors
+    /// When the disk refuses; what it holds is not known then.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.syncs = true;
+        let Some(segment) = &self.segment else { return Ok(()) };
+        segment.file.sync_data().doing("syncing a segment", &segment.path)?;
+        if self.synced < self.begun {
+            // A new file is only there when its folder says so.
+            File::open(&self.log).and_then(|folder| folder.sync_all()).doing("syncing the log's folder", &self.log)?;
+            self.synced = self.begun;
+        }
+        Ok(())
+    }
+
     fn segment(&mut self) -> Result<&mut Growing, LogError> {
         let full = self.segment.as_ref().is_some_and(|segment| segment.end >= segment.check_roll_at.min(self.roll_at));
         if full {
@@ -166,6 +197,10 @@ impl Writer {
 
     fn roll(&mut self) {
         if let Some(segment) = self.segment.take() {
+            if self.syncs {
+                // Should it fail, whoever syncs next is told by the segment that follows.
+                let _ = segment.file.sync_data();
+            }
             segment.close();
         }
     }
