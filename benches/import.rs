@@ -1,6 +1,5 @@
 //! Import: transcripts at one, four and sixteen times the size (the rate must stay), and spans as the OTLP listener takes them.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hint::black_box;
 
@@ -77,7 +76,8 @@ fn transcripts(criterion: &mut Criterion) {
                 let mut keeper = Keeper(store.writer().expect("a writer"));
                 let mut from = text.as_bytes();
                 let mut source = Source { path: "bench.jsonl", modified: Timestamp(1), from: &mut from, file: None };
-                let (tally, done) = import::import(format, &mut source, &settings, &mut HashSet::new(), &mut keeper);
+                let (tally, done) =
+                    import::import(format, &mut source, &settings, &mut import::Job::default(), &mut keeper);
                 done.expect("it can be read");
                 assert_eq!(tally.calls as usize, 250 * times);
             });

@@ -51,7 +51,7 @@ fn import_bytes(format: &import::Format, bytes: &[u8], redactor: &Redactor, pric
         file: if archive { Some(&mut file) } else { None },
     };
     let mut taker = Balanced::default();
-    let (tally, done) = import::import(format, &mut source, &settings, &mut HashSet::new(), &mut taker);
+    let (tally, done) = import::import(format, &mut source, &settings, &mut import::Job::default(), &mut taker);
     assert!(taker.open.is_empty(), "{}", format.name);
     (tally, taker, done.is_ok())
 }

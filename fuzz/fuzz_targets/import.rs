@@ -44,6 +44,6 @@ fuzz_target!(|input: (u8, &[u8])| {
     };
     let mut taker = Balanced::default();
     let format = &FORMATS[usize::from(pick & 127) % FORMATS.len()];
-    let _ = import::import(format, &mut source, &settings, &mut HashSet::new(), &mut taker);
+    let _ = import::import(format, &mut source, &settings, &mut import::Job::default(), &mut taker);
     assert!(taker.0.is_empty());
 });

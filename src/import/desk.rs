@@ -91,6 +91,8 @@ pub struct Told {
 pub struct Desk<'a> {
     pub settings: &'a Settings<'a>,
     pub tally: Tally,
+    /// What telemetry of other files of the job waits for.
+    pub book: Option<&'a mut super::otlp::Book>,
     taker: &'a mut dyn Taker,
     format: &'static str,
     file: &'a str,
@@ -133,7 +135,7 @@ impl<'a> Desk<'a> {
         file: &'a str,
         begun: &'a mut HashSet<TraceId>,
     ) -> Self {
-        Desk { settings, tally: Tally::default(), taker, format, file, begun, origins: Vec::new() }
+        Desk { settings, tally: Tally::default(), book: None, taker, format, file, begun, origins: Vec::new() }
     }
 
     /// The file's path, as it was given.

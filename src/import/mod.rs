@@ -176,7 +176,24 @@ pub fn format(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
-/// Imports a file that was told to be in a format. The traces in `begun` were begun by files that belong to it.
+/// What files that belong together share: the traces they have begun, and what telemetry waits for.
+#[derive(Default)]
+pub struct Job {
+    begun: HashSet<TraceId>,
+    book: otlp::Book,
+}
+
+impl Job {
+    /// Its files are read: tells what has waited for more.
+    ///
+    /// # Errors
+    /// When nothing can be kept.
+    pub fn finish(&mut self, settings: &Settings<'_>, taker: &mut dyn Taker) -> Result<(), Trouble> {
+        self.book.settle(Timestamp(i64::MAX), "otlp", settings, taker)
+    }
+}
+
+/// Imports a file that was told to be in a format.
 ///
 /// # Errors
 /// When it can't be read, isn't what it was told to be, or nothing can be kept. What was told before stays told.
@@ -184,10 +201,11 @@ pub fn import(
     format: &Format,
     source: &mut Source<'_>,
     settings: &Settings<'_>,
-    begun: &mut HashSet<TraceId>,
+    job: &mut Job,
     taker: &mut dyn Taker,
 ) -> (Tally, Result<(), Trouble>) {
-    let mut desk = Desk::new(settings, taker, format.name, source.path, begun);
+    let mut desk = Desk::new(settings, taker, format.name, source.path, &mut job.begun);
+    desk.book = Some(&mut job.book);
     let done = (format.read)(source, &mut desk);
     let done = done.and(desk.finish());
     (desk.tally, done)

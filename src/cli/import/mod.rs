@@ -4,7 +4,7 @@ pub mod keeper;
 mod walk;
 mod watch;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, Seek};
 use std::path::{Path, PathBuf};
@@ -136,15 +136,25 @@ fn unknown_format(name: &str) -> Misuse {
 impl Door {
     /// Imports files that belong together, one after the other.
     fn job(&self, files: &[walk::Found], settled: bool) -> Vec<Done> {
-        let mut begun = HashSet::new();
+        let mut belonging = import::Job::default();
         let mut keeper = match self.shared.keeper() {
             Ok(keeper) => keeper,
             Err(error) => return files.iter().map(|file| failed(&file.path, format!("{error:#}"))).collect(),
         };
-        files.iter().map(|file| self.file(file, settled, &mut begun, &mut keeper)).collect()
+        let mut done: Vec<Done> =
+            files.iter().map(|file| self.file(file, settled, &mut belonging, &mut keeper)).collect();
+        let settings = Settings { redactor: &self.redactor, content: self.content, prices: &self.prices, settled };
+        keeper.begin();
+        let finished = belonging.finish(&settings, &mut keeper);
+        if let Some(last) = done.last_mut() {
+            // What had waited for other files is told with the last of them.
+            last.added_calls += keeper.added().1;
+            last.error = last.error.take().or_else(|| finished.err().map(|error| error.to_string()));
+        }
+        done
     }
 
-    fn file(&self, found: &walk::Found, settled: bool, begun: &mut HashSet<TraceId>, keeper: &mut Keeper<'_>) -> Done {
+    fn file(&self, found: &walk::Found, settled: bool, belonging: &mut import::Job, keeper: &mut Keeper<'_>) -> Done {
         let path = found.path.display().to_string();
         let modified = found.path.metadata().and_then(|about| about.modified()).ok();
         let modified = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
@@ -191,7 +201,7 @@ impl Door {
         let archive = whole.as_mut().map(|file| file as &mut dyn import::ReadSeek);
         let mut source = Source { path: &path, modified, from: &mut all, file: archive };
         keeper.begin();
-        let (tally, result) = import::import(format, &mut source, &settings, begun, keeper);
+        let (tally, result) = import::import(format, &mut source, &settings, belonging, keeper);
         let (events, added_calls) = keeper.added();
         Done {
             file: path,

@@ -237,6 +237,10 @@ impl Book {
             return Ok(());
         }
         if let Some(call) = logs::call(&log) {
+            let known = self.from_logs.iter().any(|(_, _, seen, _)| seen.id == call.id);
+            if known {
+                return desk.note(id, log.at, logs::name(&log), None, logs::raw(&log));
+            }
             self.from_logs.push((id, service(&log.resource), call, now));
             return desk.note(id, log.at, logs::name(&log), None, logs::raw(&log));
         }

@@ -43,7 +43,10 @@ fn signal_of(head: &[u8]) -> Option<Signal> {
 fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let head = source.from.fill_buf()?;
     let is_json = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start().starts_with(b"{");
-    let mut book = Book::default();
+    let mut own = Book::default();
+    let shared = desk.book.take();
+    let waits = shared.is_some();
+    let book = shared.unwrap_or(&mut own);
     let bad = |error: super::Unreadable| Trouble::Bad(error.to_string());
     if is_json {
         let bytes = whole(source.from)?;
@@ -73,7 +76,8 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
         let batch = decode(signal.unwrap_or(Signal::Traces), false, &bytes).map_err(bad)?;
         book.take(desk, batch, Timestamp::default(), false)?;
     }
-    book.tell_waiting(desk, Timestamp(i64::MAX))
+    // Files beside this one may have what was said in its calls.
+    if waits { Ok(()) } else { book.tell_waiting(desk, Timestamp(i64::MAX)) }
 }
 
 fn either(body: &[u8]) -> Result<Batch, super::Unreadable> {

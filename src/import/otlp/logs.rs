@@ -85,13 +85,13 @@ pub fn call(log: &Log) -> Option<Seen> {
         .get("duration_ms")
         .and_then(|ms| ms.as_f64().or_else(|| ms.as_str()?.parse().ok()))
         .filter(|ms| (0.0..1e9).contains(ms));
+    // The same event may be logged for several readers, each with a time of its own.
+    let stamp = Some(text(a, &["event.timestamp"]))
+        .filter(|at| !at.is_empty())
+        .map_or_else(|| log.at.0.to_string(), str::to_owned);
     let start = Timestamp(log.at.0 - (took.unwrap_or(0.0) * 1000.0) as i64);
     Some(Seen {
-        id: format!(
-            "log {name} {} {}",
-            log.at.0,
-            text(a, &["event.sequence", "request_id", "response_id", "prompt_id"])
-        ),
+        id: format!("log {name} {stamp} {}", text(a, &["event.sequence", "request_id", "response_id", "prompt_id"])),
         name: name.to_owned(),
         kind: "log".to_owned(),
         is_call: true,
