@@ -43,9 +43,9 @@ LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR "$scratch/litellm/bin/litell
 running="$running $!"
 
 for port in $mitm $lite; do
-    python3 - "$port" <<'END' || { tail -20 "$scratch"/*.log >&2; exit 4; }
+    python3 - "$port" <<'END' || { tail -n 20 "$scratch"/*.log >&2; exit 4; }
 import socket, sys, time
-for _ in range(600):
+for _ in range(1500):
     try:
         socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1).close()
         sys.exit(0)
