@@ -13,6 +13,7 @@ pub mod gate;
 pub mod grade;
 pub mod import;
 pub mod price;
+pub mod promote;
 pub mod provider;
 pub mod redact;
 pub mod replay;

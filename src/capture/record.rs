@@ -120,10 +120,7 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     let pointed = agent.point(&setting)?;
     let command = with_arguments(&record.command, agent_at, &pointed.arguments);
     let mut variables = variables(&record.environment, &pointed, &base, trace);
-    if record.played.is_some() {
-        // The work may be in another folder than the one we were started in.
-        variables.push(("PWD".to_owned(), record.cwd.to_string_lossy().into_owned()));
-    }
+    variables.extend(moved(&record));
     let played = record.played;
     let mut config = record.proxy;
     for (name, live) in pointed.upstreams {
@@ -162,10 +159,7 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     let snapshots = Snapshots::begin(line, watch).await;
     let begun = clock::tick();
     let (aside, enough) = played.as_ref().map_or((false, None), |played| (played.aside, Some(played.enough.clone())));
-    let mut spec = spec(command, record.cwd, variables);
-    if aside {
-        spec.stdout = Output::Aside;
-    }
+    let spec = spec(command, record.cwd, variables, aside);
     let exit = match run(&spec, enough).await {
         Ok(exit) => exit,
         Err(error) => {
@@ -174,17 +168,34 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
         }
     };
     let duration = Duration::from_micros(clock::micros_since(begun));
+    let (outcome, totals) = finish(proxy, trace, &exit, snapshots, answers).await;
+    Ok(Recorded { trace, agent: agent.name(), exit, outcome, duration, totals })
+}
+
+/// Where the work is, when that may be another folder than the one we were started in.
+fn moved(record: &Record) -> Option<(String, String)> {
+    record.played.is_some().then(|| ("PWD".to_owned(), record.cwd.to_string_lossy().into_owned()))
+}
+
+/// Ends the trace once all that belongs to it is kept.
+async fn finish(
+    proxy: Proxy,
+    trace: TraceId,
+    exit: &Exit,
+    snapshots: Snapshots,
+    answers: Option<Arc<dyn Answers>>,
+) -> (TraceOutcome, Totals) {
     // Its last calls first, so that what they changed is said to be theirs.
     proxy.flush().await;
     snapshots.finish().await;
-    let outcome = outcome_of(&exit);
+    let outcome = outcome_of(exit);
     for note in answers.iter().flat_map(|answers| answers.notes(trace)) {
         proxy.note(trace, note);
     }
     let ended = TraceEnded { outcome, exit_code: exit.code, signal: exit.signal, reason: None, lost_calls: 0 };
     let totals = proxy.finish(trace, ended, GRACE).await;
     let outcome = if totals.pulled.is_some() && totals.refused > 0 { TraceOutcome::Braked } else { outcome };
-    Ok(Recorded { trace, agent: agent.name(), exit, outcome, duration, totals })
+    (outcome, totals)
 }
 
 /// The command as it may be kept: keys on a command line are secrets too, and what an agent is told there is text.
@@ -209,7 +220,7 @@ async fn place(cwd: &Path) -> TraceStarted {
 }
 
 /// A child with our own terminal.
-fn spec(command: Vec<String>, cwd: PathBuf, variables: Vec<(String, String)>) -> Spec {
+fn spec(command: Vec<String>, cwd: PathBuf, variables: Vec<(String, String)>, aside: bool) -> Spec {
     Spec {
         command,
         cwd: Some(cwd),
@@ -218,7 +229,7 @@ fn spec(command: Vec<String>, cwd: PathBuf, variables: Vec<(String, String)>) ->
             remove: Vec::new(),
         },
         stdin: Input::Inherit,
-        stdout: Output::Inherit,
+        stdout: if aside { Output::Aside } else { Output::Inherit },
         stderr: Output::Inherit,
         group: false,
     }

@@ -22,6 +22,7 @@ mod models;
 mod otlp;
 mod out;
 mod plan;
+mod promote;
 mod proxy;
 mod record;
 mod recording;
@@ -147,6 +148,12 @@ enum Command {
     Attach(record::Attach),
     /// Run a recorded loop again, offline, or with another model from a call on
     Replay(Box<replay::Replay>),
+    /// What failed, grouped by its likely cause
+    Failures(promote::failures::FailuresArgs),
+    /// Make a failed trace a regression case: frozen, small, proven red
+    Promote(Box<promote::PromoteArgs>),
+    /// Cases, and what became of them
+    Cases(promote::cases::CasesArgs),
     /// Ask recorded calls again, one by one, of another model or with another prompt
     Ask(Box<ask::AskArgs>),
     /// Run a suite: so many trials of each task and model, graded and kept
@@ -201,6 +208,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Proxy(args) => proxy::run(global, &args),
         Command::Attach(args) => record::attach(&args),
         Command::Replay(args) => replay::run(global, *args),
+        Command::Failures(args) => promote::failures::run(global, &args),
+        Command::Promote(args) => promote::run(global, &args),
+        Command::Cases(args) => promote::cases::run(global, &args),
         Command::Ask(args) => ask::run(global, &args),
         Command::Eval(args) => eval::run(global, &args),
         Command::Runs(args) => runs::run(global, args),

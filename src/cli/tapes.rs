@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use crate::capture::restore::State;
+use crate::promote::{Told, Turn};
 use crate::replay::{Ignore, Match, Recorded, Reel, Roots, Tape};
 use crate::store::log::{Kept, LogError, Reader};
-use crate::trace::{Content, TraceId, TraceStarted};
+use crate::trace::{Content, Score, TraceEnded, TraceId, TraceStarted};
 
 /// A stored trace, ready to be made a tape.
 pub struct Stored {
     pub about: TraceStarted,
     /// The state of the work tree before the first call, where it was noted.
     pub state: Option<State>,
+    pub ended: Option<TraceEnded>,
+    pub scores: Vec<Score>,
     pub reel: Reel,
 }
 
@@ -23,12 +26,18 @@ pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
     let mut about = TraceStarted::default();
     let mut state = None;
     let mut lost_calls = 0;
+    let mut ended = None;
+    let mut scores = Vec::new();
     let mut calls: indexmap::IndexMap<crate::trace::CallId, Recorded> = indexmap::IndexMap::new();
     let mut outlines = reader.outlines(trace)?;
     for entry in reader.entries(trace)? {
         match entry.what {
             Kept::TraceStarted(_, later) => learn(&mut about, later),
-            Kept::TraceEnded(_, ended) => lost_calls += ended.lost_calls,
+            Kept::TraceEnded(_, end) => {
+                lost_calls += end.lost_calls;
+                ended = Some(end);
+            }
+            Kept::Scored(_, score) => scores.push(score),
             Kept::CallStarted(_, started) => {
                 let outline = outlines.calls.remove(&started.call).unwrap_or_default();
                 let recorded = Recorded { call: started.call, request: started.request, outline, ended: None };
@@ -60,7 +69,7 @@ pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
         blocks: Arc::new(outlines.blocks),
         bodies: Box::new(move |call| bodies.request(call).ok()),
     };
-    Ok(Stored { about, state, reel })
+    Ok(Stored { about, state, ended, scores, reel })
 }
 
 /// Later words win where they say something.
@@ -77,6 +86,19 @@ fn learn(about: &mut TraceStarted, later: TraceStarted) {
         content: if later.content == Content::default() { known.content } else { later.content },
         ..later
     };
+}
+
+/// A trace as promotion reads it.
+pub fn told(stored: Stored) -> Told {
+    let Stored { ended, scores, reel, .. } = stored;
+    let turns = (1..)
+        .zip(reel.calls)
+        .map(|(number, recorded)| {
+            let body = (reel.bodies)(recorded.call).unwrap_or_default();
+            Turn::new(number, recorded.call, recorded.request, body, recorded.ended.as_deref())
+        })
+        .collect();
+    Told { trace: Some(reel.trace), turns, ended, scores }
 }
 
 /// Two traces as tapes, to be held against each other: folders and sessions aside.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::block::{Name, bare_parts};
 use super::ids::BlockId;
+use super::plan::{Loaded, Op, Source};
 use super::split::{Earlier, Split, What, split};
 
 /// A piece of an outline.
@@ -47,4 +48,41 @@ pub fn outline(
         });
     }
     (pieces, split)
+}
+
+/// A step of a record and what it brings along.
+#[derive(Debug)]
+pub enum Own<'a> {
+    /// Pieces of the base.
+    Copy {
+        from: usize,
+        count: usize,
+    },
+    Gap(Bytes),
+    /// A block whose bytes are here.
+    Here {
+        name: &'a Name,
+        id: BlockId,
+        bytes: Bytes,
+    },
+    /// A block whose bytes another record has.
+    There {
+        name: &'a Name,
+        id: BlockId,
+        record: u64,
+    },
+}
+
+impl Loaded {
+    /// The record's steps with their bytes.
+    pub fn steps(&self) -> impl Iterator<Item = Own<'_>> {
+        self.plan.ops.iter().zip(&self.spots).map(|(op, (_, start))| match op {
+            Op::Copy { from, count } => Own::Copy { from: *from as usize, count: *count as usize },
+            Op::Gap { len } => Own::Gap(self.data.slice(*start..*start + *len)),
+            Op::Block { name, id, source: Source::Here { len }, .. } => {
+                Own::Here { name, id: *id, bytes: self.data.slice(*start..*start + *len) }
+            }
+            Op::Block { name, id, source: Source::There(at), .. } => Own::There { name, id: *id, record: at.record },
+        })
+    }
 }

@@ -263,9 +263,9 @@ fn take_block(take: &mut Take<'_>, tag: u8, names: &[Name]) -> Option<Op> {
 #[derive(Debug)]
 pub struct Loaded {
     pub plan: Plan,
-    data: Bytes,
+    pub(super) data: Bytes,
     /// For each op: the number of its first piece, and where its bytes begin in `data`.
-    spots: Vec<(u32, usize)>,
+    pub(super) spots: Vec<(u32, usize)>,
     /// The ops that hold the record's own blocks.
     own: Vec<usize>,
 }
@@ -304,18 +304,6 @@ impl Loaded {
         })
     }
 
-    /// The record's steps with their bytes.
-    pub fn steps(&self) -> impl Iterator<Item = Own<'_>> {
-        self.plan.ops.iter().zip(&self.spots).map(|(op, (_, start))| match op {
-            Op::Copy { from, count } => Own::Copy { from: *from as usize, count: *count as usize },
-            Op::Gap { len } => Own::Gap(self.data.slice(*start..*start + *len)),
-            Op::Block { name, id, source: Source::Here { len }, .. } => {
-                Own::Here { name, id: *id, bytes: self.data.slice(*start..*start + *len) }
-            }
-            Op::Block { name, id, source: Source::There(at), .. } => Own::There { name, id: *id, record: at.record },
-        })
-    }
-
     /// Bytes of data.
     pub fn data_len(&self) -> usize {
         self.data.len()
@@ -327,29 +315,6 @@ impl Loaded {
         let start = self.spots[at].1;
         self.data.get(start..start + len)
     }
-}
-
-/// A step of a record and what it brings along.
-#[derive(Debug)]
-pub enum Own<'a> {
-    /// Pieces of the base.
-    Copy {
-        from: usize,
-        count: usize,
-    },
-    Gap(Bytes),
-    /// A block whose bytes are here.
-    Here {
-        name: &'a Name,
-        id: BlockId,
-        bytes: Bytes,
-    },
-    /// A block whose bytes another record has.
-    There {
-        name: &'a Name,
-        id: BlockId,
-        record: u64,
-    },
 }
 
 /// Why a body could not be put together.

@@ -43,5 +43,5 @@ pub use regrade::{Moved, Regraded, Stored, regrade};
 pub use rounds::{Decided, Rounds, RoundsError, full_trials, usual_rounds};
 pub use run::{End, EvalError, Finished, Hooks, Setup, empty_record, redacted, run};
 pub use sandbox::NoSandbox;
-pub use trial::{NoTraces, Recorded, Traces, trial_id};
+pub use trial::{Frozen, NoTraces, Recorded, Traces, trial_id};
 pub use workspace::fingerprint as folder_fingerprint;

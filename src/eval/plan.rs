@@ -231,6 +231,9 @@ fn chosen(tasks: &[Task], select: &Select) -> Result<Vec<usize>, PlanError> {
     Ok(all.take(select.limit.unwrap_or(usize::MAX)).collect())
 }
 
+/// Stands for the model that answered when a trace was recorded.
+pub(super) const RECORDED: &str = "trace/recorded";
+
 /// Every model with every prompt and every set of parameters.
 fn variants(loaded: &Loaded, select: &Select) -> Vec<Variant> {
     let suite = &loaded.suite;
@@ -241,7 +244,7 @@ fn variants(loaded: &Loaded, select: &Select) -> Vec<Variant> {
         _ => vec![match suite.target {
             Target::Loop(_) => "loop/own",
             Target::Http(_) => "http/own",
-            Target::Trace(_) => "trace/recorded",
+            Target::Trace(_) => RECORDED,
             Target::Prompt(_) => "",
         }],
     };

@@ -10,13 +10,15 @@ use serde_json::{Map, Value};
 
 use super::ask::{self, Question};
 use super::sandbox::{self, Kept, Rules};
+use super::trial::Frozen;
 use super::workspace::Workspace;
 use crate::capture::child::{Exit, Input, Killer, Output, Spec};
 use crate::capture::{Ask, Fetcher, Proxy};
 use crate::grade::Path;
 use crate::provider;
+use crate::replay::Edits;
 use crate::suite::{HttpTarget, LoopTarget, PromptTarget, Speaker, Unknown, render, render_value};
-use crate::trace::{Headers, Message, Part, Role, Stop, ToolDef, ToolResult, TraceId};
+use crate::trace::{Headers, Message, Part, Role, Stop, ToolDef, ToolResult, TraceId, Wire};
 use crate::trial::Ending;
 
 /// What is kept of a loop's output.
@@ -235,6 +237,46 @@ pub async fn run_prompt(run: &Run<'_>, target: &PromptTarget, prompt: &PromptRun
             ended.unwrap_or_else(|_| Ended::as_ending(run.timed_out()))
         }
         _ = called_off(&mut interrupt) => Ended::broken("the run was called off"),
+    }
+}
+
+/// Asks a frozen request again, of another model where one is named. The answer is the trial.
+pub async fn run_frozen(run: &Run<'_>, frozen: &Frozen, prompt: &PromptRun<'_>) -> Ended {
+    let address = ask::address(prompt.model);
+    let mock = provider::mock::is_mock(prompt.model);
+    let edits = Edits {
+        model: Some((address.model, if mock { Wire::Raw } else { address.wire })),
+        set: prompt.params.clone().into_iter().collect(),
+        system: (!prompt.system.is_empty()).then(|| prompt.system.to_owned()),
+        patch: None,
+    };
+    let edited = match edits.apply(frozen.wire, &frozen.target, &frozen.body) {
+        Ok(edited) => edited,
+        Err(error) => return Ended::broken(format!("the frozen request can't be asked: {error}")),
+    };
+    let mut headers = edited.headers.unwrap_or_else(|| frozen.headers.clone());
+    headers.extend(prompt.keys.iter().cloned());
+    let ask = Ask { trace: run.trace, upstream: address.upstream, target: edited.target, headers, body: edited.body };
+    let mut interrupt = run.interrupt.clone();
+    let told = tokio::select! {
+        told = tokio::time::timeout(run.limit(), run.proxy.ask(ask)) => match told {
+            Ok(told) => told,
+            Err(_) => return Ended::as_ending(run.timed_out()),
+        },
+        () = called_off(&mut interrupt) => return Ended::broken("the run was called off"),
+    };
+    match told {
+        Err(error) => Ended::broken(error.to_string()),
+        Ok(told) => {
+            let response = provider::response(edited.wire, told.status, &told.headers, &told.body);
+            match response.error.filter(|_| told.status >= 400) {
+                Some(error) => {
+                    let stderr = format!("{} {}", error.kind, error.message);
+                    Ended { stderr, ..Ended::as_ending(Ending::Exited { code: 1 }) }
+                }
+                None => Ended::as_ending(Ending::Exited { code: 0 }),
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -18,9 +19,10 @@ use super::witness::{Seen, Trouble, Watch};
 use super::workspace::Workspace;
 use crate::capture::{Begin, Brakes, Fetcher, Proxy, clock, ids};
 use crate::grade::{self, Bound, Evidence, Graded, Verdict};
+use crate::provider::mock;
 use crate::redact::Redactor;
 use crate::suite::{Loaded, Target, Task, hash_hex, names};
-use crate::trace::{Headers, Message, ToolCall, TraceEnded, TraceId, TraceOutcome, TraceStarted};
+use crate::trace::{Headers, Message, ToolCall, TraceEnded, TraceId, TraceOutcome, TraceStarted, Wire};
 use crate::trial::{Ending, GradeRecord, Outcome, Trial, Variant};
 
 /// Seconds a trial may take when its suite doesn't say.
@@ -39,6 +41,17 @@ pub struct Recorded {
     pub steps: Vec<grade::Step>,
     /// How it ended; a trace that never said so counts as ended well.
     pub ending: Option<Ending>,
+    /// Its last request, as it was asked.
+    pub frozen: Option<Frozen>,
+}
+
+/// A request that can be asked again.
+#[derive(Debug, Clone, Default)]
+pub struct Frozen {
+    pub wire: Wire,
+    pub target: String,
+    pub headers: Headers,
+    pub body: Bytes,
 }
 
 /// Finds recorded traces by id, prefix or name: the store, in the end.
@@ -177,7 +190,7 @@ impl Shared {
     /// The model's name, a script's file found beside the suite.
     fn model(&self, variant: &Variant) -> String {
         match variant.model.strip_prefix("mock/script:") {
-            Some(file) if Path::new(file).is_relative() => {
+            Some(file) if Path::new(file).is_relative() && mock::comes_along(file).is_none() => {
                 format!("mock/script:{}", text(&self.suite_dir.join(file)))
             }
             _ => variant.model.clone(),
@@ -393,32 +406,41 @@ async fn run(
     workspace: Option<&Workspace>,
     interrupt: watch::Receiver<bool>,
 ) -> (Ended, Seen, Option<TraceId>) {
-    if let Target::Trace(_) = &shared.loaded.suite.target {
-        return recorded(shared, slot);
-    }
     let variant = shared.variant(slot);
+    let frozen = match &shared.loaded.suite.target {
+        Target::Trace(target) if target.ask && variant.model != plan::RECORDED => {
+            let word = shared.task(slot).trace.as_deref().unwrap_or_default();
+            match shared.traces.find(word) {
+                Ok(Recorded { frozen: Some(frozen), .. }) => Some(frozen),
+                Ok(_) => return (Ended::broken("the trace has no request to ask again"), Seen::default(), None),
+                Err(why) => return (Ended::broken(why), Seen::default(), None),
+            }
+        }
+        Target::Trace(_) => return recorded(shared, slot),
+        _ => None,
+    };
     let seconds = shared.task(slot).seconds.or(shared.loaded.suite.budget.trial.seconds);
     // At most a year, and something: more or less is no time that a clock can count.
     let seconds = Some(seconds.unwrap_or(USUAL_SECONDS).clamp(0.001, 31_536_000.0));
     shared.watch.begin(trace);
     shared.proxy.begin(trace, shared.begin(slot, workspace));
     let run = Run { proxy: &shared.proxy, trace, vars, seconds, interrupt };
+    let model = shared.model(variant);
+    let none = Headers::new();
+    let keys = shared.keys.get(model.split('/').next().unwrap_or_default()).unwrap_or(&none);
+    let prompt = PromptRun { model: &model, system: shared.system(variant), params: &variant.params, seed, keys };
     let ended = match (&shared.loaded.suite.target, workspace) {
+        (Target::Trace(_), _) => match frozen {
+            Some(frozen) => target::run_frozen(&run, &frozen, &prompt).await,
+            None => Ended::broken("there is nothing to ask"),
+        },
         (Target::Loop(target), Some(workspace)) => {
             let env = shared.env(slot, trace, workspace, vars);
             target::run_loop(&run, target, workspace, env, shared.kept, shared.rules(workspace)).await
         }
-        (Target::Prompt(target), _) => {
-            let model = shared.model(variant);
-            let none = Headers::new();
-            let provider = model.split('/').next().unwrap_or_default();
-            let keys = shared.keys.get(provider).unwrap_or(&none);
-            let system = shared.system(variant);
-            target::run_prompt(&run, target, &PromptRun { model: &model, system, params: &variant.params, seed, keys })
-                .await
-        }
+        (Target::Prompt(target), _) => target::run_prompt(&run, target, &prompt).await,
         (Target::Http(target), _) => target::run_http(&run, target, &shared.fetcher).await,
-        (Target::Loop(_) | Target::Trace(_), _) => Ended::broken("there is no workspace"),
+        (Target::Loop(_), _) => Ended::broken("there is no workspace"),
     };
     shared.proxy.end(trace, trace_ended(&ended.ending)).await;
     (ended, shared.watch.take(trace), Some(trace))

@@ -25,5 +25,5 @@ pub use ignore::{BadPath, Ignore};
 pub use patch::{BadPatch, Patch};
 pub use player::{Asking, Played, Player};
 pub use roots::Roots;
-pub use shape::Match;
+pub use shape::{Match, is_per_run};
 pub use tape::{Bodies, NotATape, Recorded, Reel, Tape, TapeCall};

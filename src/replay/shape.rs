@@ -43,7 +43,7 @@ const PER_RUN: [&str; 10] = [
 ];
 
 /// Whether a parameter is new at every run.
-pub(super) fn is_per_run(name: &str) -> bool {
+pub fn is_per_run(name: &str) -> bool {
     PER_RUN.contains(&name)
 }
 

@@ -224,7 +224,12 @@ fn post() -> String {
 /// Traces that exist already.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TraceTarget {}
+pub struct TraceTarget {
+    /// Ask the last request of each trace again, of the models named, and grade the next move: what `holdback promote`
+    /// writes. Without it nothing is asked and the recorded answers are graded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ask: bool,
+}
 
 /// Limits. What is left out is not limited.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -273,7 +278,7 @@ pub struct Task {
     /// The right answer, for graders that compare: `{{expected}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Value>,
-    /// A recorded trace (id, prefix or name): what is graded with target `trace`, what `trajectory` compares with.
+    /// A recorded trace (id, prefix or name, or a file `NAME.trace.zst` beside the suite): what is graded with target `trace`, what `trajectory` compares with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
     /// More or fewer trials than the suite says.

@@ -43,7 +43,7 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
         };
         let setup = Setup {
             keys: judging::keys(job.plan.variants.iter().map(|variant| variant.model.as_str()), &env),
-            suite_dir: job.opened.dir,
+            suite_dir: job.opened.dir.clone(),
             loaded: Arc::new(job.opened.loaded),
             plan: job.plan,
             before: job.before,
@@ -58,7 +58,7 @@ pub fn run(global: &Global, args: &Eval, job: Job) -> anyhow::Result<Finished> {
             env,
             holdback: std::env::current_exe().context("finding this program")?,
             git_commit,
-            traces: Arc::new(InStore::new(store.clone())),
+            traces: Arc::new(InStore::new(store.clone(), job.opened.dir.clone())),
             rounds: job.rounds,
             judging,
         };

@@ -1,28 +1,38 @@
 //! Recorded traces as evidence: what graders compare with, and what suites with target `trace` grade.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use crate::cli::promote::tape_file;
 use crate::cli::traces::conversation::{self, ShownCall};
-use crate::eval::{Recorded, Traces};
+use crate::eval::{Frozen, Recorded, Traces};
 use crate::grade::Step;
 use crate::store::log::{Kept, Reader, Store};
 use crate::trace::{Part, TraceEnded, TraceId, TraceOutcome};
 use crate::trial::Ending;
 
+/// How a trace in a file of its own ends.
+pub const FILE: &str = ".trace.zst";
+
 /// The traces of a store, as they are when the first one is asked for.
 pub struct InStore {
     store: Store,
     reader: Mutex<Option<Reader>>,
+    /// Where files of traces are looked for.
+    beside: PathBuf,
 }
 
 impl InStore {
-    pub fn new(store: Store) -> Self {
-        InStore { store, reader: Mutex::new(None) }
+    pub fn new(store: Store, beside: PathBuf) -> Self {
+        InStore { store, reader: Mutex::new(None), beside }
     }
 }
 
 impl Traces for InStore {
     fn find(&self, word: &str) -> Result<Recorded, String> {
+        if word.ends_with(FILE) {
+            return tape_file::read(&self.beside.join(word)).map_err(|error| format!("{word}: {error:#}"));
+        }
         let mut known = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = match known.take() {
             Some(reader) => reader,
@@ -47,8 +57,14 @@ pub fn recorded(reader: &Reader, trace: TraceId) -> anyhow::Result<Recorded> {
             ending = Some(self::ending(&ended));
         }
     }
+    let frozen = conversation.calls.last().map(|call| frozen(reader, call)).transpose()?;
     let steps = conversation.calls.into_iter().map(step).collect();
-    Ok(Recorded { trace: Some(trace), opening, steps, ending })
+    Ok(Recorded { trace: Some(trace), opening, steps, ending, frozen })
+}
+
+fn frozen(reader: &Reader, call: &ShownCall) -> anyhow::Result<Frozen> {
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    Ok(Frozen { wire: call.wire, target: call.target.clone(), headers, body: reader.request(call.call)? })
 }
 
 fn step(call: ShownCall) -> Step {
@@ -68,7 +84,7 @@ fn step(call: ShownCall) -> Step {
     }
 }
 
-fn ending(ended: &TraceEnded) -> Ending {
+pub fn ending(ended: &TraceEnded) -> Ending {
     let reason = || ended.reason.clone().unwrap_or_else(|| ended.outcome.as_str().to_owned());
     match (ended.outcome, ended.exit_code, ended.signal) {
         (TraceOutcome::Braked, ..) => Ending::Braked { brake: reason() },

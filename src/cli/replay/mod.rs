@@ -111,29 +111,11 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     let trace = traces::resolve(&reader, &args.trace)?;
     let stored = tapes::read(&reader, trace)?;
     let fork = fork(&args)?;
-    if fork.is_none() && !args.change.is_empty() {
-        return Err(
-            Misuse("what is asked otherwise is asked live: say from which call on with --from N".to_owned()).into()
-        );
-    }
     let settings = args.recording.settings(&store, args.limits.clone())?;
     let about = stored.about;
     let command = if args.command.is_empty() { about.command.clone() } else { args.command.clone() };
-    if command.is_empty() {
-        return Err(Misuse(format!("trace {trace} was not recorded from a command: give one after --")).into());
-    }
-    if args.command.is_empty() && command.iter().any(|word| word.contains("[redacted:")) {
-        return Err(Misuse(
-            "the recorded command had a secret in it, which was not kept: give the command after --".to_owned(),
-        )
-        .into());
-    }
+    check(&args, &command, stored.reel.calls.len())?;
     let parent_call = args.from.and_then(|from| stored.reel.calls.get(from.checked_sub(1)?)).map(|call| call.call);
-    if let (Some(from), calls) = (args.from, stored.reel.calls.len())
-        && (from == 0 || from > calls + 1)
-    {
-        return Err(Misuse(format!("--from {from}: the trace has calls 1 to {calls}")).into());
-    }
     let tape = Tape::new(stored.reel, args.how.into(), paths(&args.ignore)?, args.loose)?;
     let place = Place::find(&Placing {
         state: stored.state,
@@ -180,6 +162,28 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     let report = taped.report(recorded.trace);
     tell(global, &args, &report, &recorded)
+}
+
+/// What can't be done is said before anything is.
+fn check(args: &Replay, command: &[String], calls: usize) -> anyhow::Result<()> {
+    let misuse = |why: String| Err(Misuse(why).into());
+    if args.from.is_none() && !args.change.is_empty() {
+        return misuse("what is asked otherwise is asked live: say from which call on with --from N".to_owned());
+    }
+    if command.is_empty() {
+        return misuse(format!("{} was not recorded from a command: give one after --", args.trace));
+    }
+    if args.command.is_empty() && command.iter().any(|word| word.contains("[redacted:")) {
+        return misuse(
+            "the recorded command had a secret in it, which was not kept: give the command after --".to_owned(),
+        );
+    }
+    match args.from {
+        Some(from) if from == 0 || from > calls + 1 => {
+            misuse(format!("--from {from}: the trace has calls 1 to {calls}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn fork(args: &Replay) -> anyhow::Result<Option<Fork>> {

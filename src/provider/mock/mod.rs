@@ -76,6 +76,15 @@ impl Reply {
     }
 }
 
+/// The text of a script that is built in.
+pub fn comes_along(script: &str) -> Option<&'static str> {
+    match script {
+        "demo" => Some(include_str!("demo.yaml")),
+        "demo-fixed" => Some(include_str!("demo-fixed.yaml")),
+        _ => None,
+    }
+}
+
 /// Whether a model's name asks for a mock model.
 pub fn is_mock(model: &str) -> bool {
     model.starts_with("mock/")
@@ -93,8 +102,8 @@ impl Model {
         }
         if let Some(file) = what.strip_prefix("script:").filter(|file| !file.is_empty()) {
             let file = file.to_owned();
-            // The one script that comes along: what `holdback demo` plays.
-            let text = if file == "demo" { Ok(include_str!("demo.yaml").to_owned()) } else { read(&file) };
+            // The scripts that come along: what `holdback demo` plays, and the same model once it has been taught.
+            let text = comes_along(&file).map_or_else(|| read(&file), |text| Ok(text.to_owned()));
             let text = text.map_err(|reason| BadModel::NoScript { file: file.clone(), reason })?;
             return text.parse().map(Box::new).map(Model::Script).map_err(|error| BadModel::BadScript { file, error });
         }

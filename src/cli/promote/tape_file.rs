@@ -1,0 +1,149 @@
+//! Tapes of cases as files: a trace file (docs/trace-format.md) with one call, the frozen request and the answer that failed.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::cli::eval::traces::ending;
+use crate::cli::out;
+use crate::eval::{Frozen, Recorded};
+use crate::grade::Step;
+use crate::promote::Turn;
+use crate::provider;
+use crate::store::log::{Durability, Store, TraceFile};
+use crate::trace::{
+    CallEnded, CallId, CallStarted, CallSummary, Chunk, Headers, Message, Note, Response, Sink, Timestamp, TraceEnded,
+    TraceEvent, TraceId, TraceStarted, What, Wire,
+};
+
+/// What a tape of a case is made of.
+pub struct Frost<'a> {
+    pub name: &'a str,
+    pub trace: TraceId,
+    pub call: CallId,
+    pub at: Timestamp,
+    pub about: TraceStarted,
+    pub wire: Wire,
+    pub target: &'a str,
+    pub body: &'a Value,
+    pub answer: &'a Response,
+    pub ended: Option<TraceEnded>,
+    /// Where it comes from and why it is a case.
+    pub provenance: Value,
+}
+
+/// Writes a tape; says how large it became.
+pub fn write(path: &Path, frost: Frost<'_>) -> anyhow::Result<u64> {
+    let folder = tempfile::tempdir().context("making a folder")?;
+    let store = Store::open(folder.path().join("store"), Durability::Os)?;
+    let mut writer = store.writer()?;
+    let (headers, pieces) = provider::answer(frost.wire, false, frost.answer);
+    let body = Bytes::from(pieces.concat());
+    let asked = CallStarted {
+        wire: frost.wire,
+        upstream: "case".to_owned(),
+        method: "POST".to_owned(),
+        target: frost.target.to_owned(),
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: Bytes::from(frost.body.to_string()),
+        ..CallStarted::default()
+    };
+    let summary =
+        CallSummary { model: frost.answer.model.clone(), usage: frost.answer.usage, ..CallSummary::default() };
+    let answered = CallEnded {
+        status: Some(200),
+        headers,
+        chunks: vec![Chunk { at: 0, len: body.len() as u64 }],
+        body,
+        summary,
+        ..CallEnded::default()
+    };
+    let about = TraceStarted { name: Some(frost.name.to_owned()), ..frost.about };
+    let note = Note { kind: "case".to_owned(), call: Some(frost.call), data: frost.provenance };
+    let mut events = vec![
+        What::TraceStarted(about),
+        What::CallStarted(frost.call, asked),
+        What::CallEnded(frost.call, answered),
+        What::Noted(note),
+    ];
+    events.extend(frost.ended.map(What::TraceEnded));
+    for what in events {
+        writer.accept(&TraceEvent { trace: frost.trace, at: frost.at, what })?;
+    }
+    drop(writer);
+    let reader = store.reader()?;
+    let size = out::publish(path, |file| Ok(reader.export(frost.trace, file)?))?;
+    // It belongs in git, for everybody who has the repository.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
+    Ok(size)
+}
+
+/// Collects what a file holds.
+#[derive(Default)]
+struct Collected {
+    calls: Vec<(CallId, CallStarted, Option<CallEnded>)>,
+    ended: Option<TraceEnded>,
+}
+
+impl Sink for Collected {
+    type Error = std::convert::Infallible;
+
+    fn accept(&mut self, event: &TraceEvent) -> Result<(), Self::Error> {
+        match &event.what {
+            What::CallStarted(call, asked) => self.calls.push((*call, asked.clone(), None)),
+            What::CallEnded(call, ended) => {
+                if let Some(known) = self.calls.iter_mut().find(|(known, ..)| known == call) {
+                    known.2 = Some(ended.clone());
+                }
+            }
+            What::TraceEnded(ended) => self.ended = Some(ended.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Reads a trace from its file, as evidence and as something to ask again.
+pub fn read(path: &Path) -> anyhow::Result<Recorded> {
+    let file = TraceFile::open(File::open(path)?)?;
+    let trace = file.trace;
+    let mut collected = Collected::default();
+    file.pour(trace, &mut collected)?;
+    let frozen = collected.calls.last().map(|(_, asked, _)| Frozen {
+        wire: asked.wire,
+        target: asked.target.clone(),
+        headers: telling(&asked.headers),
+        body: asked.body.clone(),
+    });
+    let turns: Vec<Turn> = (1..)
+        .zip(collected.calls)
+        .map(|(number, (call, asked, ended))| {
+            let body = asked.body.clone();
+            Turn::new(number, call, asked, body, ended.as_ref())
+        })
+        .collect();
+    let opening: Vec<Message> = turns.first().map(|turn| turn.request.messages.clone()).unwrap_or_default();
+    let ending = collected.ended.as_ref().map(ending);
+    Ok(Recorded { trace: None, opening, steps: turns.into_iter().map(step).collect(), ending, frozen })
+}
+
+fn telling(headers: &Headers) -> Headers {
+    let kept = ["content-type", "anthropic-version", "anthropic-beta", "openai-beta"];
+    headers.iter().filter(|(name, _)| kept.contains(&name.to_ascii_lowercase().as_str())).cloned().collect()
+}
+
+fn step(turn: Turn) -> Step {
+    Step {
+        call: Some(turn.call),
+        results: turn.results().cloned().collect(),
+        model: turn.response.model.clone(),
+        usage: turn.response.usage,
+        said: turn.response.message.filter(|_| turn.response.error.is_none()),
+        error: turn.step.error,
+        ..Step::default()
+    }
+}
