@@ -321,11 +321,15 @@ fn copier(mut pipe: impl Read + Send + 'static, output: &Output, mut file: Optio
 
 /// What a copier has, once its pipe is closed. Someone outside the group may still hold the pipe open; nobody waits for them.
 fn collect(copier: JoinHandle<Written>) -> Written {
-    for _ in 0..200 {
+    // A pipe that nobody holds closes in microseconds, and thousands of trials would feel a pause of milliseconds.
+    let (mut pause, mut waited) = (Duration::from_micros(50), Duration::ZERO);
+    while waited < Duration::from_secs(1) {
         if copier.is_finished() {
             return copier.join().unwrap_or_default();
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(pause);
+        waited += pause;
+        pause = (pause * 2).min(Duration::from_millis(5));
     }
     Written { cut: true, ..Written::default() }
 }
