@@ -37,8 +37,10 @@ model_list:
     litellm_params: {model: openai/gpt-x, api_base: "http://127.0.0.1:$upstream/v1", api_key: none}
 litellm_settings: {telemetry: false, num_retries: 0}
 END
-# It fetches a table of prices from the network at its start unless told that the one it brings will do.
-LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR "$scratch/litellm/bin/litellm" --config "$scratch/litellm.yaml" \
+# It fetches a table of prices from the network at its start unless told that the one it brings will do, and wants a key of its
+# own unless told that only this machine asks.
+LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY=true LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR \
+    "$scratch/litellm/bin/litellm" --config "$scratch/litellm.yaml" \
     --host 127.0.0.1 --port "$lite" >"$scratch/litellm.log" 2>&1 &
 running="$running $!"
 
