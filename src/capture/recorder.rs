@@ -284,7 +284,7 @@ impl Recorder {
             mark,
             model,
             asked: request.as_ref().filter(|_| unknown).map(Asked::of),
-            request: request.filter(|_| watched),
+            request: request.filter(|_| watched || wordless),
             held: started.held,
             agent,
             retry_of,
