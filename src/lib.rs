@@ -7,6 +7,7 @@
 pub mod suite;
 pub mod trace;
 pub mod trial;
+pub mod view;
 // floor 1: thought
 pub mod context;
 pub mod gate;

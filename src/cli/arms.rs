@@ -121,7 +121,7 @@ impl<'a> Arms<'a> {
 }
 
 /// `RUN:VARIANT`, taken apart. Names of variants may hold colons, names of runs may not.
-fn split(word: &str) -> (&str, Option<&str>) {
+pub fn split(word: &str) -> (&str, Option<&str>) {
     word.split_once(':').map_or((word, None), |(run, variant)| (run, Some(variant)))
 }
 
@@ -138,7 +138,11 @@ pub fn text_of(path: &Path) -> anyhow::Result<String> {
     Ok(fs::read_to_string(path).map_err(|error| Misuse(format!("{}: {error}", path.display())))?)
 }
 
-fn read(path: &Path) -> anyhow::Result<Arm> {
+/// Reads a baseline file.
+///
+/// # Errors
+/// When it is none.
+pub fn read(path: &Path) -> anyhow::Result<Arm> {
     let text = text_of(path)?;
     Ok(Arm::from_json(&text).map_err(|error| Misuse(format!("{}: {error}", path.display())))?)
 }

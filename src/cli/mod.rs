@@ -18,6 +18,7 @@ mod index;
 mod init;
 mod judge;
 mod judging;
+mod mcp;
 mod models;
 mod otlp;
 mod out;
@@ -27,11 +28,13 @@ mod proxy;
 mod record;
 mod recording;
 mod replay;
+mod report;
 mod rubric;
 mod runs;
 mod suite_file;
 mod tapes;
 mod traces;
+mod view;
 mod watch;
 
 use std::io::{IsTerminal, Write};
@@ -180,6 +183,12 @@ enum Command {
     Baseline(baseline::Baseline),
     /// Put runs side by side: tasks, graders, models, cost and time
     Compare(compare::Compare),
+    /// Runs as a page, Markdown, JSON, CSV or Parquet
+    Report(report::Report),
+    /// The store in a browser: traces, runs, comparisons, verdicts
+    View(view::ViewArgs),
+    /// The store as tools for an agent, over stdio
+    Mcp(mcp::Mcp),
     /// How many tasks and trials a question needs
     Plan(plan::PlanArgs),
     /// Bring the DuckDB index up to date, or make it anew
@@ -224,6 +233,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Gate(args) => gate::run(global, &args),
         Command::Baseline(args) => baseline::run(global, args),
         Command::Compare(args) => compare::run(global, &args),
+        Command::Report(args) => report::run(global, &args),
+        Command::View(args) => view::run(global, &args),
+        Command::Mcp(args) => mcp::run(global, &args),
         Command::Plan(args) => plan::run(global, &args),
         Command::Index(args) => index::run(global, &args),
         Command::Sql(args) => index::sql(global, &args),

@@ -1,12 +1,17 @@
 //! Verdicts and comparisons as bytes: one file per format, and one place (cli) that writes them.
 
+pub mod brief;
 pub mod compare;
 pub mod github;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod overview;
+pub mod page;
+pub mod production;
 pub mod replay;
 pub mod sarif;
+pub mod template;
 pub mod text;
 
 #[cfg(test)]

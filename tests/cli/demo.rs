@@ -16,8 +16,11 @@ fn the_demo_tells_its_story_and_leaves_its_traces() {
         .success()
         .stdout(predicate::str::contains("I have refunded the 12.50 you paid"))
         .stdout(predicate::str::contains("failed (exit 1)"))
-        .stdout(predicate::str::contains("→ refund_order"));
-    let traces = json(folder.path(), &["traces", "ls", "--json"]);
+        .stdout(predicate::str::contains("→ refund_order"))
+        .stdout(predicate::str::contains("Regression: "));
+    let page = fs::read_to_string(folder.path().join("reports/demo.html")).unwrap();
+    assert!(page.contains("is-regress") && page.contains("no-discount") && !page.contains("src=\"http"), "{page}");
+    let traces = json(folder.path(), &["traces", "ls", "--json", "--tag", "demo=yes"]);
     let names: Vec<_> = traces.as_array().unwrap().iter().map(|trace| trace["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["demo-stuck", "demo-refund"], "newest first");
     let refund = &traces[1];

@@ -3,6 +3,7 @@
 
 mod demo;
 mod import;
+mod report;
 mod words;
 
 use std::path::Path;
@@ -35,6 +36,6 @@ fn json(folder: &Path, args: &[&str]) -> Value {
 /// A folder with a store that the demo has filled.
 fn demo() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    holdback(folder.path()).arg("demo").assert().success();
+    holdback(folder.path()).args(["demo", "--no-eval"]).assert().success();
     folder
 }

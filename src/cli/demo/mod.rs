@@ -2,6 +2,7 @@
 //! the user named, so everything it shows can be asked again afterwards.
 
 mod agent;
+mod measure;
 
 use std::fs;
 use std::io::Write;
@@ -30,6 +31,9 @@ const QUERY: &str = "SELECT traces.name AS trace, tool, count(*) AS calls
                   Example: holdback demo"
 )]
 pub struct Demo {
+    /// Only record, look and ask: measure nothing and write no report
+    #[arg(long)]
+    no_eval: bool,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -44,11 +48,11 @@ enum Part {
 pub fn run(global: &Global, args: Demo) -> anyhow::Result<Exit> {
     match args.part {
         Some(Part::Agent(agent)) => agent::run(&agent),
-        None => tour(global),
+        None => tour(global, args.no_eval),
     }
 }
 
-fn tour(global: &Global) -> anyhow::Result<Exit> {
+fn tour(global: &Global, no_eval: bool) -> anyhow::Result<Exit> {
     let tour = Tour { global, paint: global.paint() };
     tour.say("A support agent (a loop of 60 lines) and a scripted model, both in this binary. Nothing leaves this machine.\n")?;
     tour.chapter(1, "Record: two words before the command of a loop")?;
@@ -62,6 +66,9 @@ fn tour(global: &Global) -> anyhow::Result<Exit> {
     tour.chapter(3, "Ask: the traces as tables, in DuckDB")?;
     tour.command(&format!("holdback sql \"{}\"", QUERY.replace('\n', " ")))?;
     index::sql(global, &index::Sql::of(QUERY))?;
+    if !no_eval {
+        measure::run(&tour)?;
+    }
     tour.say(
         "\nThe second trace went wrong: the agent asked for the same order until it gave up. See it with\n  \
          holdback traces show demo-stuck\nRun the first one again, offline, with\n  holdback replay demo-refund\nand record your own loop with\n  holdback record -- YOUR COMMAND\n",

@@ -1,7 +1,5 @@
 //! `holdback traces`: list, look at, take out and remove what was recorded.
 
-pub mod agents;
-pub mod conversation;
 mod diff;
 pub mod list;
 mod otlp;
@@ -16,6 +14,7 @@ use super::{Exit, Global, Misuse, out};
 use crate::capture::clock;
 use crate::store::log::{LogError, Reader};
 use crate::trace::TraceId;
+pub use crate::view::{agents, conversation};
 
 #[derive(Debug, Args)]
 #[command(

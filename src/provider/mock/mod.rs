@@ -124,7 +124,7 @@ impl Model {
             Model::Echo => says(asked(request)),
             Model::Flaky { p, seed } if uniform(*seed, key) < *p => says(asked(request)),
             Model::Flaky { seed, .. } => says(strangers(request, *seed, key)),
-            Model::Script(script) => script.reply(request, turn),
+            Model::Script(script) => script.reply(request, turn, key),
             Model::Judge(judge) => judge.reply(request),
         };
         let response = &mut reply.response;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::words::uniform;
 use super::{Reply, fails};
 use crate::trace::{Message, Part, Request, Response, Role, Stop, ToolCall, Usage};
 
@@ -35,6 +36,7 @@ pub enum BadScript {
 ///       - when: No such file         # a text in the last message (a user's or a tool's)
 ///         text: There is nothing.
 ///       - error: {status: 529, type: overloaded_error, message: Overloaded}
+///         chance: 0.1                # now and then; drawn for each key, so the same trial has the same luck
 /// otherwise:                         # what every later turn gets; without it they are refused
 ///   text: I have said all I know.
 /// ```
@@ -54,6 +56,9 @@ pub struct Script {
 struct Turn {
     #[serde(default)]
     when: Option<String>,
+    /// How often this branch fits at all, from 0 to 1.
+    #[serde(default)]
+    chance: Option<f64>,
     #[serde(default)]
     branch: Vec<Turn>,
     #[serde(default)]
@@ -113,6 +118,9 @@ impl FromStr for Script {
 impl Turn {
     fn check(&self) -> Result<(), &'static str> {
         let says = self.text.is_some() || self.thinking.is_some() || !self.tools.is_empty() || self.error.is_some();
+        if self.chance.is_some_and(|chance| !(0.0..=1.0).contains(&chance)) {
+            return Err("a `chance` is a number from 0 to 1");
+        }
         if !self.branch.is_empty() {
             if says {
                 return Err("it has both a `branch` and an answer; put the answer into a branch without `when`");
@@ -129,12 +137,18 @@ impl Turn {
         Ok(())
     }
 
-    /// The answer that fits what was said last.
-    fn choose(&self, last: &str) -> Option<&Turn> {
+    /// The answer that fits what was said last. Each branch with a chance draws its own luck for a key.
+    fn choose(&self, last: &str, key: &str, place: u64) -> Option<&Turn> {
         if self.when.as_ref().is_some_and(|when| !last.contains(when.as_str())) {
             return None;
         }
-        if self.branch.is_empty() { Some(self) } else { self.branch.iter().find_map(|turn| turn.choose(last)) }
+        if self.chance.is_some_and(|chance| uniform(place, key) >= chance) {
+            return None;
+        }
+        if self.branch.is_empty() {
+            return Some(self);
+        }
+        (1..).zip(&self.branch).find_map(|(at, turn)| turn.choose(last, key, 1000 * place + at))
     }
 
     fn reply(&self, turn: usize) -> Reply {
@@ -175,7 +189,7 @@ impl Turn {
 
 impl Script {
     /// The answer to a conversation that has `turn` answers already.
-    pub(super) fn reply(&self, request: &Request, turn: usize) -> Reply {
+    pub(super) fn reply(&self, request: &Request, turn: usize, key: &str) -> Reply {
         let last = request.messages.iter().rev().find(|message| matches!(message.role, Role::User | Role::Tool));
         let last = last.map(Message::plain_text).unwrap_or_default();
         let Some(answer) = self.turns.get(turn).or(self.otherwise.as_ref()) else {
@@ -184,7 +198,7 @@ impl Script {
                 format!("the script has {count} turns, and this is turn {turn} counted from 0: add `otherwise:`");
             return fails(400, String::new(), what);
         };
-        match answer.choose(&last) {
+        match answer.choose(&last, key, turn as u64 + 1) {
             Some(answer) => answer.reply(turn),
             None => fails(400, String::new(), format!("no branch of the script's turn {turn} fits what was said last")),
         }
@@ -220,7 +234,7 @@ otherwise:
     #[test]
     fn a_script_is_played_by_the_turn_and_by_what_was_said() {
         let script: Script = SCRIPT.parse().unwrap();
-        let first = script.reply(&request(""), 0);
+        let first = script.reply(&request(""), 0, "");
         let parts = first.response.message.as_ref().unwrap().parts.clone();
         assert_eq!((parts.len(), first.delay_ms, first.response.usage.cache_read), (4, 20, Some(100)));
         assert_eq!(first.response.stop, Some(Stop::Tools));
@@ -228,18 +242,18 @@ otherwise:
         assert_eq!((calls[0].id.as_str(), calls[1].id.as_str()), ("call_0_0", "mine"));
         assert_eq!(calls[1].arguments, json!({}));
         let text = |reply: Reply| reply.response.message.map(|message| message.plain_text());
-        assert_eq!(text(script.reply(&request("x: No such file!"), 1)).as_deref(), Some("There is nothing."));
-        let error = script.reply(&request("fine"), 1);
+        assert_eq!(text(script.reply(&request("x: No such file!"), 1, "")).as_deref(), Some("There is nothing."));
+        let error = script.reply(&request("fine"), 1, "");
         assert_eq!((error.status, error.response.error.unwrap().kind.as_str()), (529, "overloaded_error"));
-        assert_eq!(text(script.reply(&request(""), 9)).as_deref(), Some("All said."));
+        assert_eq!(text(script.reply(&request(""), 9, "")).as_deref(), Some("All said."));
     }
 
     #[test]
     fn the_end_of_a_script_is_said() {
         let script: Script = r#"{"turns":[{"text":"a"},{"branch":[{"when":"x","text":"b"}]}]}"#.parse().unwrap();
-        let past = script.reply(&request(""), 2);
+        let past = script.reply(&request(""), 2, "");
         assert!(past.status == 400 && past.response.error.unwrap().message.contains("has 2 turns"));
-        let unfit = script.reply(&request("y"), 1);
+        let unfit = script.reply(&request("y"), 1, "");
         assert!(unfit.status == 400 && unfit.response.error.unwrap().message.contains("no branch"));
     }
 
@@ -247,9 +261,9 @@ otherwise:
     fn errors_in_a_stream_and_cut_streams_can_be_scripted() {
         let text = r#"{"turns":[{"text":"a","error":{"type":"t","message":"m"}},{"text":"half","cut":true}]}"#;
         let script: Script = text.parse().unwrap();
-        let inside = script.reply(&request(""), 0);
+        let inside = script.reply(&request(""), 0, "");
         assert_eq!((inside.status, inside.response.complete, inside.response.error.is_some()), (200, false, true));
-        let cut = script.reply(&request(""), 1);
+        let cut = script.reply(&request(""), 1, "");
         assert_eq!((cut.response.complete, cut.response.stop), (false, None));
     }
 

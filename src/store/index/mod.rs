@@ -18,6 +18,7 @@ mod rows;
 mod runs;
 #[cfg(test)]
 mod schema_doc;
+mod search;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -37,7 +38,11 @@ pub use answer::Answer;
 pub use error::Error;
 pub use fold::Folded;
 pub use lock::Waiting;
-pub use reports::{Day, DayCost, Latency, PassRate, RecentTrace, ToolErrors, TraceCall};
+pub use reports::{
+    Day, DayCost, Latency, ListedRun, ListedVerdict, ModelUse, PassRate, ProductionGroup, ProductionReason,
+    ProductionSpan, ProductionTool, RecentTrace, RunOutcomes, TagUse, ToolErrors, ToolUse, TraceCall,
+};
+pub use search::{Found, Search};
 
 /// Who opens an index, and what they want to hear meanwhile.
 pub struct Caller<'a> {

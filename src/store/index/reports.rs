@@ -1,6 +1,6 @@
 //! The reports other rooms ask for: one file of SQL, one function, one type of row each.
 
-use duckdb::types::{FromSql, FromSqlError, FromSqlResult, TimeUnit, ValueRef};
+use duckdb::types::{FromSql, FromSqlError, FromSqlResult, TimeUnit, ToSql, ToSqlOutput, Value, ValueRef};
 use serde::Serialize;
 
 use super::{Error, Index};
@@ -12,6 +12,12 @@ impl FromSql for Timestamp {
             ValueRef::Timestamp(TimeUnit::Microsecond, micros) => Ok(Timestamp(micros)),
             _ => Err(FromSqlError::InvalidType),
         }
+    }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(&self) -> duckdb::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Owned(Value::Timestamp(TimeUnit::Microsecond, self.0)))
     }
 }
 
@@ -147,6 +153,129 @@ report! {
         pass_rate: Option<f64>,
         cost_usd: Option<f64>,
     }
+}
+
+report! {
+    /// The outcomes of a suite's newest runs, `most` of them, task by task; copies left out.
+    run_outcomes(suite: &str, most: u32) from "run_outcomes.sql",
+    /// One task's trials in one variant of a run; `letters` has one for each, in the order of the attempts: p for pass, f for fail,
+    /// i for invalid.
+    RunOutcomes {
+        run_id: String,
+        variant: String,
+        model: String,
+        fingerprint: String,
+        kind: String,
+        started_at: Timestamp,
+        git_commit: Option<String>,
+        trials_per_task: i32,
+        task: String,
+        letters: String,
+    }
+}
+
+report! {
+    /// The newest runs, `most` of them, with what their trials come to.
+    run_list(most: u32) from "run_list.sql",
+    /// A run in a list.
+    ListedRun {
+        run_id: String,
+        name: Option<String>,
+        suite: String,
+        kind: String,
+        started_at: Timestamp,
+        finished_at: Option<Timestamp>,
+        trials_per_task: i32,
+        tasks: i32,
+        git_commit: Option<String>,
+        models: Option<String>,
+        passed: i64,
+        failed: i64,
+        invalid: i64,
+        copies: i64,
+        cost_usd: Option<f64>,
+    }
+}
+
+report! {
+    /// The newest verdicts, `most` of them.
+    verdict_list(most: u32) from "verdict_list.sql",
+    /// A verdict in a list; `record` is the whole of it.
+    ListedVerdict {
+        verdict_id: String,
+        verdict: Option<String>,
+        baseline_run: Option<String>,
+        candidate_run: Option<String>,
+        recorded_at: Timestamp,
+        record: String,
+    }
+}
+
+report! {
+    /// Models by how often they were asked.
+    models_used() from "models_used.sql",
+    /// A model and its calls.
+    ModelUse { word: String, uses: i64, }
+}
+
+report! {
+    /// Tools by how often they were called.
+    tools_used() from "tools_used.sql",
+    /// A tool and its calls.
+    ToolUse { word: String, uses: i64, }
+}
+
+report! {
+    /// Tags, as `key=value`, by how many traces have them.
+    tags_used() from "tags_used.sql",
+    /// A tag and its traces.
+    TagUse { word: String, uses: i64, }
+}
+
+report! {
+    /// What loops came to in a span of time, over all and by model, agent, tag and day; trials of suites are left out.
+    production_groups(since: Timestamp, until: Timestamp) from "production_groups.sql",
+    /// Traces of one kind; `what` is all, model, agent, tag or day.
+    ProductionGroup {
+        what: String,
+        word: Option<String>,
+        traces: i64,
+        ok: i64,
+        failed: i64,
+        killed: i64,
+        braked: i64,
+        cut_off: i64,
+        unknown: i64,
+        stuck: i64,
+        calls: Option<i64>,
+        failed_calls: Option<i64>,
+        tokens: Option<i64>,
+        cost_usd: Option<f64>,
+        unpriced_calls: Option<i64>,
+        p50_s: Option<f64>,
+        p95_s: Option<f64>,
+    }
+}
+
+report! {
+    /// Why loops did not end well in a span of time.
+    production_reasons(since: Timestamp, until: Timestamp) from "production_reasons.sql",
+    /// A reason, with numbers and ids taken out of it.
+    ProductionReason { outcome: Option<String>, why: String, traces: i64, newest_trace: String, }
+}
+
+report! {
+    /// How tools did in a span of time, the slowest first.
+    production_tools(since: Timestamp, until: Timestamp) from "production_tools.sql",
+    /// A tool.
+    ProductionTool { tool: String, asked: i64, answered: i64, failed: i64, p50_ms: Option<f64>, p95_ms: Option<f64>, }
+}
+
+report! {
+    /// When and where loops ran in a span of time.
+    production_spans(since: Timestamp, until: Timestamp) from "production_spans.sql",
+    /// A trace's time and folder.
+    ProductionSpan { trace_id: String, started_at: Timestamp, ended_at: Option<Timestamp>, cwd: Option<String>, }
 }
 
 report! {

@@ -178,6 +178,8 @@ fn new_messages(
     let wire = started.request.wire;
     let first = started.context.relation == Relation::Root;
     let orders = started.setup_blocks.iter().flatten().filter(|named| first && &*named.name != "tools");
+    // The orders themselves come with the first call that uses them; a later conversation only names them.
+    let orders_are_here = !first || started.setup_blocks.is_some();
     let said: Option<Vec<Message>> = orders
         .chain(&started.said)
         .map(|named| {
@@ -185,6 +187,7 @@ fn new_messages(
             Some(provider::block_messages(wire, &named.name, bytes))
         })
         .collect::<Option<Vec<_>>>()
+        .filter(|_| orders_are_here)
         .map(|messages| messages.into_iter().flatten().collect());
     if let Some(said) = said {
         return Ok(said);

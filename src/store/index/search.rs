@@ -1,0 +1,160 @@
+//! Traces that fit what a person asks for. The statement is put together from fixed pieces; what was asked is always a value.
+
+use duckdb::types::Value;
+
+use super::{Error, Index};
+use crate::trace::Timestamp;
+
+/// What is asked for; what is left out fits everything.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Search {
+    /// In the name, the agent, the reason, the beginning of the id, or anything that was said.
+    pub text: String,
+    pub tool: String,
+    pub model: String,
+    pub tag: Option<(String, String)>,
+    /// `ok`, `failed`, `killed`, `braked`, `live`, `cut_off`; `wrong` for whatever did not go well.
+    pub outcome: String,
+    /// At least so many dollars.
+    pub min_cost: Option<f64>,
+    /// Begun at or after, and before.
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// So many are passed over, and so many shown.
+    pub skip: u32,
+    pub most: u32,
+}
+
+/// A trace that fits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    pub trace_id: String,
+    pub name: Option<String>,
+    pub agent: Option<String>,
+    pub state: String,
+    pub outcome: Option<String>,
+    pub reason: Option<String>,
+    pub started_at: Timestamp,
+    /// When its last call ended, as far as that is known.
+    pub ended_at: Option<Timestamp>,
+    pub tags: String,
+    pub calls: i64,
+    pub failed_calls: i64,
+    pub models: Option<String>,
+    pub tokens: Option<i64>,
+    pub cost_usd: Option<f64>,
+    pub unpriced_calls: i64,
+}
+
+const SUMMARIES: &str = "
+SELECT t.trace_id, t.name, t.agent, t.state, t.outcome, t.reason, t.started_at, coalesce(t.ended_at, c.last_at) AS ended_at,
+       t.tags::VARCHAR AS tags, coalesce(c.calls, 0) AS calls, coalesce(c.failed_calls, 0) AS failed_calls, c.models, c.tokens,
+       c.cost_usd, coalesce(c.unpriced_calls, 0) AS unpriced_calls
+FROM fitting AS f JOIN traces AS t ON t.trace_id = f.trace_id
+LEFT JOIN (
+    SELECT trace_id, count(*) AS calls, max(started_at) AS last_at,
+           count(*) FILTER (state <> 'open' AND (state <> 'complete' OR status >= 400 OR error IS NOT NULL)) AS failed_calls,
+           string_agg(DISTINCT model, ', ' ORDER BY model) AS models,
+           sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0) + coalesce(cache_read_tokens, 0)
+               + coalesce(cache_write_tokens, 0))::BIGINT AS tokens,
+           sum(cost_usd) AS cost_usd, count(*) FILTER (cost_usd IS NULL AND output_tokens > 0) AS unpriced_calls
+    FROM calls WHERE trace_id IN (SELECT trace_id FROM fitting) GROUP BY trace_id
+) AS c ON c.trace_id = t.trace_id
+ORDER BY t.started_at DESC, t.trace_id";
+
+/// The condition for a text: cheap places first, then everything that was said.
+const TEXT: &str = "(contains(lower(coalesce(name, '') || ' ' || coalesce(agent, '') || ' ' || coalesce(reason, '')), ?) \
+     OR starts_with(trace_id, ?) \
+     OR trace_id IN (SELECT c.trace_id FROM contexts AS c JOIN messages AS m ON m.message_id = c.message_id \
+                     WHERE contains(lower(coalesce(m.text, '')), ?)) \
+     OR trace_id IN (SELECT c.trace_id FROM calls AS c JOIN messages AS m ON m.message_id = c.answer_id \
+                     WHERE contains(lower(coalesce(m.text, '')), ?)))";
+
+const WRONG: &str = "(coalesce(outcome, 'ok') <> 'ok' OR state = 'cut_off' OR trace_id IN (SELECT trace_id FROM calls \
+     WHERE state <> 'open' AND (state <> 'complete' OR status >= 400 OR error IS NOT NULL)))";
+
+impl Search {
+    /// The statement, and the values in it.
+    fn statement(&self) -> (String, Vec<Value>) {
+        let mut conditions: Vec<&str> = vec!["true"];
+        let mut values: Vec<Value> = Vec::new();
+        let text = |text: &str| Value::Text(text.to_owned());
+        if !self.text.is_empty() {
+            let lower = self.text.to_lowercase();
+            conditions.push(TEXT);
+            values.extend([&lower, &lower, &lower, &lower].map(|word| text(word)));
+        }
+        if !self.tool.is_empty() {
+            conditions.push("trace_id IN (SELECT trace_id FROM tool_calls WHERE tool = ?)");
+            values.push(text(&self.tool));
+        }
+        if !self.model.is_empty() {
+            conditions.push("trace_id IN (SELECT trace_id FROM calls WHERE model = ?)");
+            values.push(text(&self.model));
+        }
+        if let Some((key, value)) = &self.tag {
+            // A path into JSON has no way to write a quotation mark.
+            conditions.push("json_extract_string(tags, ?) = ?");
+            values.extend([text(&format!("$.\"{}\"", key.replace('"', ""))), text(value)]);
+        }
+        match self.outcome.as_str() {
+            "" => {}
+            "wrong" => conditions.push(WRONG),
+            "live" | "cut_off" => {
+                conditions.push("state = ?");
+                values.push(text(&self.outcome));
+            }
+            outcome => {
+                conditions.push("outcome = ?");
+                values.push(text(outcome));
+            }
+        }
+        if let Some(least) = self.min_cost {
+            conditions.push("trace_id IN (SELECT trace_id FROM calls GROUP BY trace_id HAVING sum(cost_usd) >= ?)");
+            values.push(Value::Double(least));
+        }
+        for (at, condition) in [(self.since, "started_at >= ?"), (self.until, "started_at < ?")] {
+            if let Some(Timestamp(micros)) = at {
+                conditions.push(condition);
+                values.push(Value::Timestamp(duckdb::types::TimeUnit::Microsecond, micros));
+            }
+        }
+        values.extend([Value::BigInt(i64::from(self.most)), Value::BigInt(i64::from(self.skip))]);
+        let conditions = conditions.join(" AND ");
+        let fitting = format!(
+            "SELECT trace_id FROM traces WHERE {conditions} ORDER BY started_at DESC, trace_id LIMIT ? OFFSET ?"
+        );
+        (format!("WITH fitting AS MATERIALIZED ({fitting}){SUMMARIES}"), values)
+    }
+}
+
+impl Index {
+    /// The traces that fit, the newest first.
+    ///
+    /// # Errors
+    /// When DuckDB cannot answer.
+    pub fn search(&self, search: &Search) -> Result<Vec<Found>, Error> {
+        let (sql, values) = search.statement();
+        let mut statement = self.connection.prepare(&sql)?;
+        let rows = statement.query_map(duckdb::params_from_iter(values), |row| {
+            Ok(Found {
+                trace_id: row.get("trace_id")?,
+                name: row.get("name")?,
+                agent: row.get("agent")?,
+                state: row.get("state")?,
+                outcome: row.get("outcome")?,
+                reason: row.get("reason")?,
+                started_at: row.get("started_at")?,
+                ended_at: row.get("ended_at")?,
+                tags: row.get("tags")?,
+                calls: row.get("calls")?,
+                failed_calls: row.get("failed_calls")?,
+                models: row.get("models")?,
+                tokens: row.get("tokens")?,
+                cost_usd: row.get("cost_usd")?,
+                unpriced_calls: row.get("unpriced_calls")?,
+            })
+        })?;
+        Ok(rows.collect::<duckdb::Result<_>>()?)
+    }
+}

@@ -1,0 +1,105 @@
+//! What is being recorded now, told as it happens.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Response, header};
+use futures_util::stream;
+use maud::{Markup, html};
+use tokio::sync::watch;
+
+use super::door::{self, Ask, Reply};
+use super::{Error, View, frame};
+use crate::report::page::words::{dollars, minute, seconds, shorten, tokens};
+use crate::store::log::{Status, TraceSummary};
+
+/// How often the log is looked at: a reader is cheap, and a person no faster.
+const EVERY: Duration = Duration::from_millis(700);
+/// Traces that are shown.
+const MOST: usize = 30;
+
+/// The page; a script keeps it up to date.
+pub fn page(view: &View, _: &Ask) -> Result<Reply, Error> {
+    let body = html! {
+        h1 { "Live" }
+        p.lead { "Recorders at work first, then what ended last. The list follows by itself." }
+        div id="live" data-events="/live/events" aria-live="polite" { (rows(view)?) }
+    };
+    Ok(Reply::Page(frame::page("/live", "Live", &body)))
+}
+
+fn rows(view: &View) -> Result<Markup, Error> {
+    let mut traces = view.reader()?.traces();
+    traces.sort_by_key(|trace| (trace.status != Status::Live, std::cmp::Reverse(trace.last)));
+    traces.truncate(MOST);
+    Ok(html! {
+        @if traces.is_empty() { (frame::empty("Nothing is recorded yet.", "holdback record -- YOUR COMMAND")) }
+        @else { div.card.scroll { table.list.stack {
+            thead { tr { th scope="col" { "Trace" } th scope="col" { "Status" } th.n scope="col" { "Calls" } th.n scope="col" { "In flight" } th.n scope="col" { "Tokens" }
+                th.n scope="col" { "Cost" } th.n scope="col" { "So far" } th scope="col" { "Last sign, UTC" } } }
+            tbody { @for trace in &traces { (row(trace)) } }
+        } } }
+    })
+}
+
+fn row(trace: &TraceSummary) -> Markup {
+    let id = trace.id.to_string();
+    html! {
+        tr {
+            th scope="row" { a.open href={ "/traces/" (id) } { (shorten(trace.name.as_deref().unwrap_or(&id[..8]), 60)) }
+                @if let Some(agent) = &trace.agent { " " span.note { (agent) } } }
+            td { (frame::standing(trace)) }
+            td.n data-arm="calls" { (trace.calls) @if trace.failed_calls > 0 { " (" (trace.failed_calls) " failed)" } }
+            td.n data-arm="in flight" { (if trace.status == Status::Live { trace.open_calls } else { 0 }) }
+            td.n data-arm="tokens" { (tokens(trace.usage.total() as f64)) }
+            td.n data-arm="cost" { @match trace.cost_usd { Some(usd) => { (dollars(usd)) } None => { "–" } } }
+            td.n data-arm="so far" { (seconds(trace.last.micros_since(trace.started) as f64 / 1e6)) }
+            td { (minute(trace.last)) }
+        }
+    }
+}
+
+/// The list again, whenever it has changed, until the view closes.
+pub fn events(view: Arc<View>, closing: watch::Receiver<bool>) -> Response<Body> {
+    let stream = stream::unfold((view, closing, String::new()), |(view, mut closing, before)| async move {
+        loop {
+            let again = view.clone();
+            let now = tokio::task::spawn_blocking(move || rows(&again).map(maud::PreEscaped::into_string)).await;
+            if let Ok(Ok(now)) = now
+                && now != before
+            {
+                return Some((Ok::<_, Infallible>(message(&now)), (view, closing, now)));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                // Whether it says so or is gone: the view is closing.
+                _ = closing.changed() => return None,
+            }
+        }
+    });
+    let mut response = Response::new(Body::from_stream(stream));
+    door::guard(response.headers_mut());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+fn message(html: &str) -> Bytes {
+    let mut text = String::new();
+    for line in html.lines() {
+        text.push_str("data: ");
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push('\n');
+    Bytes::from(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_message_holds_its_lines_together() {
+        assert_eq!(super::message("a\nb"), "data: a\ndata: b\n\n");
+    }
+}

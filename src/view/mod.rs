@@ -1,0 +1,135 @@
+//! The web view: what the store holds, as pages rendered here. Every page opens the store, asks, and lets go of it, so that
+//! nobody is kept from recording or folding. It reads; whoever holds the session's token may also leave scores.
+
+pub mod agents;
+mod call;
+pub mod conversation;
+pub mod diff;
+mod door;
+mod failures;
+mod frame;
+pub mod gather;
+mod live;
+mod runs;
+mod scores;
+mod trace;
+mod traces;
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::gate::GateError;
+use crate::store::index::{self, Caller, Folded, Index, Waiting};
+use crate::store::log::{LogError, Reader, Store};
+use crate::trace::TraceId;
+
+/// Traces that are kept read, so that a page that is loaded piece by piece reads its trace once.
+const KEPT: usize = 4;
+/// How long a page waits for another process's fold.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a page can't be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such thing.
+    #[error("{0}")]
+    Missing(String),
+    /// What was asked has no meaning.
+    #[error("{0}")]
+    Asked(String),
+    /// It may not be done from here.
+    #[error("{0}")]
+    Forbidden(String),
+    #[error(transparent)]
+    Index(#[from] index::Error),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+/// A view of a store.
+#[derive(Debug)]
+pub struct View {
+    store: Store,
+    /// What a browser shows to be allowed to write; `None` when nobody may.
+    token: Option<String>,
+    /// Names under which it may be asked.
+    hosts: Vec<String>,
+    read: Mutex<Vec<Arc<trace::Loaded>>>,
+}
+
+impl View {
+    /// A view of `store`, served at `address`. Who holds `token` may write.
+    pub fn new(store: Store, address: SocketAddr, token: Option<String>) -> Self {
+        let port = address.port();
+        let mut hosts = vec![address.to_string()];
+        if address.ip().is_loopback() {
+            hosts.extend([format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")]);
+        }
+        View { store, token, hosts, read: Mutex::new(Vec::new()) }
+    }
+
+    fn reader(&self) -> Result<Reader, Error> {
+        Ok(self.store.reader()?)
+    }
+
+    /// The index, up to date. Nobody can fold while it is held: drop it soon.
+    fn index(&self) -> Result<Index, Error> {
+        let mut waiting = |waiting: &Waiting| match waiting.waited >= PATIENCE {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let mut caller = Caller { purpose: "view", waiting: &mut waiting, folding: &mut |_: &Folded| {} };
+        Ok(Index::open(&self.store, &mut caller)?)
+    }
+
+    /// The trace that a word means, read whole.
+    fn trace(&self, word: &str) -> Result<Arc<trace::Loaded>, Error> {
+        let reader = self.reader()?;
+        let id: TraceId = reader.resolve(word).map_err(|error| match error {
+            LogError::NotFound(_) | LogError::Ambiguous { .. } => Error::Missing(error.to_string()),
+            other => other.into(),
+        })?;
+        let summary = reader.trace(id)?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = read.iter().position(|one| one.summary == summary) {
+            let found = read.remove(at);
+            read.push(found.clone());
+            return Ok(found);
+        }
+        drop(read);
+        let loaded = Arc::new(trace::Loaded::read(&reader, summary)?);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.retain(|one| one.summary.id != id);
+        if read.len() >= KEPT {
+            read.remove(0);
+        }
+        read.push(loaded.clone());
+        Ok(loaded)
+    }
+}
+
+/// Serves a view until `stop` comes.
+///
+/// # Errors
+/// When the listener breaks.
+pub async fn serve(
+    view: View,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (over, closing) = tokio::sync::watch::channel(false);
+    let app = door::app(Arc::new(view), closing);
+    let stop = async move {
+        stop.await;
+        // Live pages hold their connection open: they are told that this is the end.
+        let _ = over.send(true);
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
+}

@@ -1,0 +1,271 @@
+//! One trace: its facts, and its calls as a waterfall that opens into the conversation. Calls come piece by piece, so that five
+//! hundred of them open as fast as five.
+
+use std::collections::HashMap;
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::conversation::{self, Conversation, ShownCall};
+use super::door::{Ask, Reply};
+use super::{Error, View, call, frame, scores};
+use crate::context::Relation;
+use crate::report::page::words::{count, dollars, minute, seconds, shorten, tokens};
+use crate::store::log::{Kept, Reader, TraceSummary};
+use crate::trace::{CallId, Chunk, Headers, Note, Timestamp};
+
+/// Calls that come with the page itself.
+const AT_ONCE: usize = 6;
+
+/// A trace, read whole.
+#[derive(Debug)]
+pub struct Loaded {
+    pub summary: TraceSummary,
+    pub conversation: Conversation,
+    /// When the pieces of each answer came, and the headers they came with.
+    pub answers: HashMap<CallId, (Vec<Chunk>, Headers)>,
+}
+
+impl Loaded {
+    /// Reads a trace.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn read(reader: &Reader, summary: TraceSummary) -> Result<Loaded, Error> {
+        let conversation = conversation::read(reader, summary.id)?;
+        let ended = reader.entries(summary.id)?.into_iter().filter_map(|entry| match entry.what {
+            Kept::CallEnded(_, call, ended) => Some((call, (ended.chunks, ended.headers))),
+            _ => None,
+        });
+        Ok(Loaded { summary, conversation, answers: ended.collect() })
+    }
+
+    /// A call by its number.
+    ///
+    /// # Errors
+    /// When there is no such call.
+    pub fn call(&self, number: &str) -> Result<&ShownCall, Error> {
+        let at: Option<usize> = number.parse().ok().and_then(|number: usize| number.checked_sub(1));
+        let calls = &self.conversation.calls;
+        at.and_then(|at| calls.get(at))
+            .ok_or_else(|| Error::Missing(format!("this trace has {} calls, and no call {number}", calls.len())))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> String {
+        self.summary.name.clone().unwrap_or_else(|| self.summary.id.to_string()[..8].to_owned())
+    }
+}
+
+/// From when to when, in microseconds.
+struct Span {
+    start: Timestamp,
+    length: f64,
+}
+
+impl Span {
+    fn of(loaded: &Loaded) -> Span {
+        let start = loaded.summary.started;
+        Span { start, length: (loaded.summary.last.micros_since(start) as f64).max(1.0) }
+    }
+
+    fn share(&self, micros: f64) -> f64 {
+        (100.0 * micros / self.length).clamp(0.0, 100.0)
+    }
+}
+
+/// The page.
+pub fn page(view: &View, ask: &Ask, word: &str) -> Result<Reply, Error> {
+    let loaded = view.trace(word)?;
+    let (summary, calls) = (&loaded.summary, &loaded.conversation.calls);
+    let span = Span::of(&loaded);
+    let name = loaded.name();
+    let body = html! {
+        nav.crumbs aria-label="Where" { a href="/traces" { "Traces" } " / " span { (shorten(&name, 60)) } }
+        h1 { (shorten(&name, 100)) " " (frame::standing(summary)) }
+        @if let Some(why) = summary.reason.as_ref().or(summary.error.as_ref()) { p.lead { (shorten(why, 300)) } }
+        (facts(&loaded))
+        form.inline method="get" action="/diff" {
+            input type="hidden" name="a" value=(summary.id);
+            label { "Beside another trace: " input name="b" required placeholder="id or name"; }
+            button type="submit" { "Compare" }
+        }
+        (scores::given(&loaded, ask))
+        (contexts(calls))
+        (files(&loaded))
+        section {
+            div.heading {
+                h2 { "Calls" }
+                div.tools id="fold" hidden {
+                    button type="button" data-fold="open" { "Open all" } " " button type="button" data-fold="close" { "Waterfall only" }
+                    span.note { " keys: " kbd { "j" } " " kbd { "k" } " move, " kbd { "o" } " open, " kbd { "/" } " search" }
+                }
+            }
+            div.scale aria-hidden="true" { span { "0" } span { (seconds(span.length / 2e6)) } span { (seconds(span.length / 1e6)) } }
+            div.calls { @for (at, call) in calls.iter().enumerate() { (row(&loaded, call, &span, at < AT_ONCE)) } }
+            @if calls.is_empty() { p.note { "No model was called." } }
+        }
+        (notes(&loaded.conversation.notes))
+    };
+    Ok(Reply::Page(frame::page("/traces", &name, &body)))
+}
+
+fn facts(loaded: &Loaded) -> Markup {
+    let (summary, about) = (&loaded.summary, &loaded.conversation.about);
+    let took = summary.last.micros_since(summary.started) as f64 / 1e6;
+    let cost = match (summary.cost_usd, summary.unpriced_calls) {
+        (Some(usd), 0) => dollars(usd),
+        (Some(usd), n) => format!("≥ {}, without {}", dollars(usd), count(n, "call")),
+        (None, _) => "no price".to_owned(),
+    };
+    let fact = |what: &str, value: &str| html! { div.long[value.len() > 30] { dt { (what) } dd { (value) } } };
+    html! {
+        dl.facts.card {
+            (fact("calls", &match summary.failed_calls { 0 => summary.calls.to_string(), n => format!("{}, {n} failed", summary.calls) }))
+            (fact("took", &seconds(took)))
+            (fact("tokens", &if summary.usage.is_known() { tokens(summary.usage.total() as f64) } else { "–".to_owned() }))
+            (fact("cost", &cost))
+            (fact("started", &format!("{} UTC", minute(summary.started))))
+            @if let Some(agent) = &summary.agent { (fact("agent", agent)) }
+            @if !summary.models.is_empty() { (fact("models", &summary.models.join(", "))) }
+            @if let Some(code) = summary.exit_code { (fact("exit code", &code.to_string())) }
+            @if summary.lost_calls > 0 { (fact("not stored", &count(summary.lost_calls, "call"))) }
+            @if let Some(commit) = &about.git_commit {
+                (fact("commit", &format!("{}{}", commit.chars().take(12).collect::<String>(), if about.git_dirty == Some(true) { ", changed" } else { "" })))
+            }
+            @if !about.command.is_empty() { (fact("command", &shorten(&about.command.join(" "), 300))) }
+            @if let Some(cwd) = &about.cwd { (fact("in", cwd)) }
+            @if !summary.tags.is_empty() {
+                @let tags: Vec<String> = summary.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                (fact("tags", &tags.join(" ")))
+            }
+            (fact("id", &summary.id.to_string()))
+        }
+    }
+}
+
+/// A call's line, with its bar in the waterfall; what it says comes with it or is fetched when it is seen.
+fn row(loaded: &Loaded, call: &ShownCall, span: &Span, at_once: bool) -> Markup {
+    let from = span.share(call.started.micros_since(span.start) as f64);
+    let end = call.took_us.unwrap_or_else(|| loaded.summary.last.micros_since(call.started));
+    let width = span.share(end as f64).max(0.4).min(100.0 - from).max(0.4);
+    let first = call.first_content_us.map(|first| 100.0 * first as f64 / (end as f64).max(1.0));
+    let bad = call.error.is_some() || call.end.is_some_and(|end| end != crate::trace::CallEnd::Complete);
+    let to = format!("/traces/{}/calls/{}", loaded.summary.id, call.number);
+    html! {
+        details.call.bad[bad] id={ "c" (call.number) } open[at_once] data-piece=[(!at_once).then(|| format!("{to}/piece"))] {
+            summary {
+                span.no { "#" (call.number) }
+                span.model { (shorten(&call.model, 40)) }
+                span.lane aria-hidden="true" {
+                    i.wait style={ "left:" (format!("{from:.2}%")) ";width:" (format!("{width:.2}%")) } {
+                        @if let Some(first) = first { b style={ "left:" (format!("{:.1}%", first.clamp(0.0, 100.0))) } {} }
+                    }
+                }
+                span.took { @match call.took_us { Some(us) => { (seconds(us as f64 / 1e6)) } None => { "open" } } }
+                span.use { (usage(call)) }
+                span.marks {
+                    @if let Some(place) = place(call) { span.tag { (place) } " " }
+                    @if let Some(agent) = &call.agent { span.tag { (shorten(agent, 24)) } " " }
+                    @if bad { span.tag.bad { (call.status.map(|status| status.to_string()).unwrap_or_default()) " failed" } }
+                }
+            }
+            @if at_once { (call::inside(loaded, call)) } @else { div.inside.later { a href=(to) { "Show call " (call.number) } } }
+        }
+    }
+}
+
+/// Tokens in and out, and cost.
+pub fn usage(call: &ShownCall) -> String {
+    let mut words = Vec::new();
+    if call.usage.is_known() {
+        let read = [call.usage.input, call.usage.cache_read, call.usage.cache_write].into_iter().flatten().sum::<u64>();
+        words.push(format!("{} → {}", tokens(read as f64), tokens(call.usage.output.unwrap_or(0) as f64)));
+    }
+    words.extend(call.cost_usd.map(dollars));
+    words.join(" · ")
+}
+
+/// How a call hangs in the tree, when it isn't simply the next turn.
+fn place(call: &ShownCall) -> Option<String> {
+    if let Some(number) = call.retry_of {
+        return Some(format!("retry of #{number}"));
+    }
+    let of = call.from.map(|number| format!(" of #{number}")).unwrap_or_default();
+    match call.relation {
+        Relation::Root => (call.number > 1).then(|| "new conversation".to_owned()),
+        Relation::Extend => {
+            call.from.filter(|from| from + 1 != call.number).map(|from| format!("goes on from #{from}"))
+        }
+        Relation::Retry => Some(format!("repeat{of}")),
+        Relation::Fork => Some(format!("fork{of} after {}", count(u64::from(call.kept_messages), "message"))),
+        Relation::Reset => Some(format!("compacted{of}")),
+    }
+}
+
+/// Where conversations begin, fork and are compacted, where there is more than one straight line.
+fn contexts(calls: &[ShownCall]) -> Markup {
+    // Each line goes on until a call leaves it.
+    let mut lines: Vec<(usize, usize, Option<String>)> = Vec::new();
+    for call in calls {
+        let goes_on = matches!(call.relation, Relation::Extend | Relation::Retry)
+            && lines
+                .iter()
+                .any(|(_, last, _)| Some(*last) == call.from || call.from.is_some() && *last + 1 == call.number);
+        let own = call.from.and_then(|from| lines.iter_mut().find(|(_, last, _)| *last == from));
+        match own.filter(|_| goes_on) {
+            Some(line) => line.1 = call.number,
+            None => lines.push((call.number, call.number, place(call))),
+        }
+    }
+    if lines.len() < 2 {
+        return html! {};
+    }
+    html! {
+        details.card.contexts {
+            summary { b { "Contexts" } " " span.note { (lines.len()) " lines of conversation: where they begin, fork, and are compacted" } }
+            ol { @for (first, last, how) in &lines {
+                li { a href={ "#c" (first) } { "#" (first) } @if last > first { " to " a href={ "#c" (last) } { "#" (last) } }
+                    " " span.note { (how.as_deref().unwrap_or("the beginning")) } }
+            } }
+        }
+    }
+}
+
+/// Files that changed, call by call.
+fn files(loaded: &Loaded) -> Markup {
+    let numbers: HashMap<CallId, usize> =
+        loaded.conversation.calls.iter().map(|call| (call.call, call.number)).collect();
+    let told: Vec<(Option<usize>, &Value)> = loaded
+        .conversation
+        .notes
+        .iter()
+        .filter(|(_, note)| note.kind == "files" && note.data["changed"].as_array().is_some_and(|all| !all.is_empty()))
+        .map(|(_, note)| (note.call.and_then(|call| numbers.get(&call).copied()), &note.data["changed"]))
+        .collect();
+    html! {
+        @if !told.is_empty() {
+            details.card {
+                summary { b { "Files" } " " span.note { "that changed in " (count(told.len() as u64, "step")) } }
+                ul.files { @for (number, changed) in &told { li {
+                    @if let Some(number) = number { a href={ "#c" (number) } { "after #" (number) } ": " }
+                    @for (at, one) in changed.as_array().into_iter().flatten().take(40).enumerate() {
+                        @if at > 0 { ", " }
+                        code { (one["path"].as_str().unwrap_or("?")) } " " span.note { (one["status"].as_str().unwrap_or("")) }
+                    }
+                } } }
+            }
+        }
+    }
+}
+
+fn notes(notes: &[(Timestamp, Note)]) -> Markup {
+    let others: Vec<_> = notes.iter().filter(|(_, note)| note.kind != "files").collect();
+    html! {
+        @if !others.is_empty() {
+            section { h2 { "Notes" } ul.notes { @for (at, note) in others {
+                li { span.note { (minute(*at)) } " " b { (note.kind) } " " code { (shorten(&note.data.to_string(), 400)) } }
+            } } }
+        }
+    }
+}
