@@ -163,6 +163,7 @@ fn arms_of(suite: &str, rows: Vec<RunOutcomes>) -> Vec<Arm> {
             git_commit: row.git_commit,
             holdback: String::new(),
             tasks: BTreeMap::new(),
+            judged: Vec::new(),
         });
         let outcome = |letter| match letter {
             'p' => Outcome::Pass,
