@@ -5,7 +5,7 @@ use crate::trace::Timestamp;
 /// `$0.0123`, `$12.30`.
 pub fn dollars(usd: f64) -> String {
     match usd {
-        usd if usd == 0.0 => "$0".to_owned(),
+        0.0 => "$0".to_owned(),
         usd if usd.abs() >= 100.0 => format!("${usd:.0}"),
         usd if usd.abs() >= 1.0 => format!("${usd:.2}"),
         usd if usd.abs() >= 0.001 => format!("${usd:.4}"),

@@ -23,7 +23,7 @@ fn priced<'a>(arms: &[(usize, &'a ArmView)]) -> Vec<Priced<'a>> {
     let one = |(index, arm): &(usize, &'a ArmView)| {
         let estimate = arm.pass_hat(k)?;
         let (value, interval) = (estimate.value, estimate.interval);
-        Some(Priced { index: *index, arm: *arm, k, cost: arm.mean_cost_usd?, value, interval })
+        Some(Priced { index: *index, arm, k, cost: arm.mean_cost_usd?, value, interval })
     };
     arms.iter().filter_map(one).collect()
 }
