@@ -90,7 +90,7 @@ fn transcripts(criterion: &mut Criterion) {
 fn spans(count: usize) -> Vec<u8> {
     let filler = "x".repeat(600);
     let one = |number: usize| {
-        let chat = if number % 10 == 0 {
+        let chat = if number.is_multiple_of(10) {
             r#"{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},{"key":"gen_ai.input.messages","value":{"stringValue":"[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"hi\"}]}]"}},"#
         } else {
             ""

@@ -82,7 +82,7 @@ fn overview(before: &Held, after: &[Chosen]) -> Overview {
     let mut material = Material { runs: after, baselines, gate: Some(gate), ..Material::default() };
     let mut talk = Transcript::default();
     (0..40).for_each(|at| {
-        talk.add(&Message::text(Role::Assistant, format!("{at} words and words {}", "and more ".repeat(100))))
+        talk.add(&Message::text(Role::Assistant, format!("{at} words and words {}", "and more ".repeat(100))));
     });
     let wanted = holdback::report::overview::wanted(&material);
     material.transcripts = wanted.into_iter().map(|trace| (trace, talk.clone())).collect();
@@ -96,7 +96,7 @@ fn reports(c: &mut Criterion) {
         let held = Held { arm: Arm::from_run(&before, None).unwrap(), run: Some(before) };
         let chosen = [Chosen { arms: vec![Arm::from_run(&after, None).unwrap()], run: after }];
         c.bench_function(&format!("overview_{trials}_trials"), |b| {
-            b.iter(|| overview(black_box(&held), black_box(&chosen)).failures.len())
+            b.iter(|| overview(black_box(&held), black_box(&chosen)).failures.len());
         });
         let made = overview(&held, &chosen);
         let page = page::html(&made);

@@ -101,7 +101,6 @@ fn plant(store: &Store) -> TraceId {
         reason,
         lost_calls: 0,
     }));
-    drop(say);
     plant_run(&mut writer, trace);
     trace
 }
@@ -318,7 +317,7 @@ fn the_live_list_comes_at_once_and_ends_with_the_view() {
         heard.push_str(&String::from_utf8_lossy(&buffer[..n]));
     }
     assert!(heard.contains("text/event-stream") && heard.contains("data: "), "{heard}");
-    let _ = std::mem::replace(&mut served.stop, Some(oneshot::channel().0)).unwrap().send(());
+    let _ = served.stop.replace(oneshot::channel().0).unwrap().send(());
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
 }

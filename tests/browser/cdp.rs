@@ -6,7 +6,6 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use serde_json::{Value, json};
 
 /// How long anything may take on a busy machine.
@@ -194,13 +193,6 @@ impl Browser {
         self.ask("Emulation.setDeviceMetricsOverride", params);
         let scheme = json!([{"name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" }}]);
         self.ask("Emulation.setEmulatedMedia", json!({"features": scheme}));
-    }
-
-    /// A picture of the page, in PNG.
-    pub fn picture(&mut self, whole: bool) -> Vec<u8> {
-        let params = json!({"format": "png", "captureBeyondViewport": whole});
-        let answer = self.ask("Page.captureScreenshot", params);
-        base64::engine::general_purpose::STANDARD.decode(answer["data"].as_str().unwrap()).unwrap()
     }
 
     /// What went wrong in the pages since this was last asked.
