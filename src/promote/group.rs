@@ -11,9 +11,9 @@ use super::story::Told;
 use crate::replay::settled;
 use crate::trace::{CallEnd, Timestamp, TraceId, TraceOutcome};
 
-/// Hash functions, and how many of them make a band: two texts meet in a band when they are about half alike.
+/// Hash functions, and how many of them make a band: texts that are half alike surely meet in one of the bands.
 const HASHES: usize = 32;
-const BAND: usize = 4;
+const BAND: usize = 2;
 /// From this likeness on two texts are one failure.
 const ALIKE: f64 = 0.5;
 /// Letters in a piece of text.

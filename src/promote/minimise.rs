@@ -259,7 +259,9 @@ mod tests {
         let fails = |body: &Value| {
             let text = body.to_string();
             // The failure needs the call, its result, and its tool.
-            text.contains("the one") && text.contains("\"call_41\"") && text.contains("\"name\":\"read\"")
+            text.contains("the one")
+                && text.contains("\"call_41\"")
+                && text.contains("\"name\":\"read\",\"parameters\"")
         };
         let small = minimise(Wire::OpenaiChat, &body, 10_000, fails);
         assert_eq!((small.before.messages, small.after.messages, small.after.tools), (122, 4, 1), "{}", small.body);

@@ -214,7 +214,7 @@ mod tests {
                     .filter_map(|part| if let Part::ToolResult(result) = part { Some(result) } else { None })
                     .collect();
                 assert_eq!(
-                    results.iter().map(|result| result.text.as_str()).collect::<Vec<_>>(),
+                    results.iter().map(|result| result.text.trim_start_matches("error: ")).collect::<Vec<_>>(),
                     ["A", "no such file"],
                     "{to:?} {body}"
                 );
