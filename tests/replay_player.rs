@@ -1,5 +1,7 @@
 //! What a tape takes for the same request: the differences that two identical runs of real agents have, and those that count.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on says where
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -12,6 +12,7 @@ use crate::grade::{Evidence, Got};
 use crate::suite::Rubric;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: holdback rubric lint rubrics/*.yaml")]
 pub struct RubricArgs {
     #[command(subcommand)]
     command: RubricCommand,

@@ -248,7 +248,7 @@ mod tests {
         let (kept, labels) = without(&run, &|fingerprint| fingerprint == "f1");
         assert_eq!((outcomes(&kept), labels.is_empty()), (outcomes(&run), true));
         // A trial that only the judge has looked at is not measured without it.
-        let mut only = run.clone();
+        let mut only = with_judge("pppp", "pfxp");
         only.trials.iter_mut().for_each(|trial| drop(trial.grades.remove(0)));
         assert!(outcomes(&without(&only, &|_| false).0).iter().all(|outcome| *outcome == Invalid));
         let mut crashed = run;

@@ -137,8 +137,10 @@ pub fn escape(text: &str) -> String {
 /// Text as a code span, inside a table cell too.
 pub fn code(text: &str) -> String {
     let inner: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let fence = if inner.contains('`') { "``" } else { "`" };
-    let pad = if inner.contains('`') { " " } else { "" };
+    // Longer than any run of backticks inside, so that nothing in there can end it.
+    let longest = inner.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let pad = if longest > 0 { " " } else { "" };
     format!("{fence}{pad}{}{pad}{fence}", inner.replace('|', "\\|"))
 }
 

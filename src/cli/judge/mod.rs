@@ -12,6 +12,7 @@ use super::{Exit, Global};
 pub use samples::calibrations;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: holdback judge label last --rubric rubrics/honesty.yaml")]
 pub struct JudgeArgs {
     #[command(subcommand)]
     command: JudgeCommand,
