@@ -71,7 +71,7 @@ env:
 pictures: build
 	@mkdir -p docs/pictures
 	$(HOLDBACK) --store $(TARGET)/picture-store demo --no-eval --color always 2>/dev/null \
-	  | sed 's|$(abspath $(HOLDBACK))|holdback|; s|in *.*/.tmp[A-Za-z0-9]*|in       a folder of its own|' | scripts/terminal-svg.py "make demo" > docs/pictures/demo.svg
+	  | sed 's|$(abspath $(HOLDBACK))|holdback|; s|/[^ ]*/demo/demo-[a-z]*|a folder of its own|' | scripts/terminal-svg.py "make demo" > docs/pictures/demo.svg
 	@rm -rf $(TARGET)/picture-store
 	scripts/page-pictures.sh $(HOLDBACK) docs/pictures
 
