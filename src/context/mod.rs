@@ -12,7 +12,7 @@ mod tree;
 
 pub use block::{Block, Cut, Name, Speaker, bare_parts};
 pub use ids::{BadHash, BlockId, ContextId};
-pub use normal::normal_hash;
+pub use normal::{normal_bytes, normal_hash};
 pub use outline::{Blocks, Outline, Outlined, Own, outline};
 pub use plan::{At, Broken, Extras, Loaded, Op, Plan, Rest, Source, rebuild};
 pub use split::{Earlier, Piece, Split, What, split};

@@ -1,14 +1,19 @@
-//! A hash of what a JSON value means, blind to key order, spacing and cache marks.
+//! What a JSON value means, and a hash of it, blind to key order, spacing and cache marks.
 
 use serde_json::Value;
 
 use super::ids::BlockId;
 
-/// Names a JSON value: keys sorted, written compactly, `cache_control` members left out at every depth.
-pub fn normal_hash(value: &Value) -> BlockId {
+/// A JSON value with its keys sorted, written compactly, `cache_control` members left out at every depth.
+pub fn normal_bytes(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     write(value, &mut out);
-    BlockId::of([&out[..]])
+    out
+}
+
+/// Names a JSON value by its [`normal_bytes`].
+pub fn normal_hash(value: &Value) -> BlockId {
+    BlockId::of([&normal_bytes(value)[..]])
 }
 
 fn write(value: &Value, out: &mut Vec<u8>) {

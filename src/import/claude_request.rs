@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::shape::text;
+use crate::context::normal_bytes;
 
 /// Requests that a later one may be built on.
 const REMEMBERED: usize = 256;
@@ -33,39 +34,7 @@ pub struct Request {
 
 /// SHA-256 of the JSON with its keys sorted, written compactly, without cache marks.
 fn hash(message: &Value) -> String {
-    let mut text = Vec::new();
-    sorted(message, &mut text);
-    Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn sorted(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Array(items) => {
-            out.push(b'[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                sorted(item, out);
-            }
-            out.push(b']');
-        }
-        Value::Object(map) => {
-            let mut members: Vec<_> = map.iter().filter(|(key, _)| *key != "cache_control").collect();
-            members.sort_by_key(|(key, _)| *key);
-            out.push(b'{');
-            for (at, (key, member)) in members.into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
-                out.push(b':');
-                sorted(member, out);
-            }
-            out.push(b'}');
-        }
-        scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
-    }
+    Sha256::digest(normal_bytes(message)).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Requests {

@@ -21,6 +21,22 @@ use crate::gate::judges::{JudgeRow, JudgedRate};
 use crate::gate::{MetricReport, SuiteReport, TaskReport, Verdict};
 use crate::stats::Estimate;
 
+/// Text as HTML and XML have it: nothing from a trace is trusted.
+fn escape_html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// The word people read for a verdict.
 pub fn headline(verdict: Verdict) -> &'static str {
     match verdict {

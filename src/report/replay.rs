@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::escape_html as escape;
 use crate::replay::{Change, Divergence, How, Report};
 
 /// Divergences shown in full on a terminal.
@@ -132,22 +133,6 @@ fn section(divergence: &Divergence) -> String {
     }
     text.push_str("</section>");
     text
-}
-
-/// Nothing from a trace is trusted.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

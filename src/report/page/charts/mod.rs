@@ -10,6 +10,8 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::report::escape_html;
+
 pub use curves::curves;
 pub use history::history;
 pub use pareto::pareto;
@@ -93,21 +95,10 @@ fn picture(size: (u32, u32), alt: &str, draw: impl FnOnce(&Area<'_>, &mut Hits) 
     out
 }
 
+/// SVG is XML, which has no control characters.
 fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\n' => out.push('\n'),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
+    let printable = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+    escape_html(&text.chars().map(printable).collect::<String>())
 }
 
 fn words(colour: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
