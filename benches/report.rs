@@ -48,6 +48,7 @@ fn run(id: &str, tasks: u32, p: f64, seed: u64) -> RunRecord {
             stuck: false,
             why: (!pass).then(|| format!("tool_calls: reason {}", (rng.uniform() * 40.0) as u32)),
             answer_hash: None,
+            replayed: None,
         }
     };
     let trials =

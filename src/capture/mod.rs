@@ -44,5 +44,5 @@ pub use queue::Counts;
 pub use reading::DECODED;
 pub use route::{TRACE_HEADER, UPSTREAM_HEADER};
 pub use serve::TOKEN_HEADER;
-pub use tape::{Fork, Pace, TapeSettings, Taped};
+pub use tape::{Fork, Pace, TAPE, TapeSettings, Taped};
 pub use upstream::{Answer, Answers, Asked, BadUpstream, Elsewhere, Live, Reply, Upstream, Upstreams};

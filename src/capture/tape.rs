@@ -17,7 +17,7 @@ use crate::replay::{Asking, Divergence, Edited, Edits, Played, Player, Report, T
 use crate::trace::{CallEnd, CallId, Headers, Note, TraceId};
 
 /// The upstream that recorded answers come from.
-pub(super) const TAPE: &str = "tape";
+pub const TAPE: &str = "tape";
 
 /// Who goes on asking after so many refusals is ended: a loop may take no for an answer or not.
 const ENOUGH: u64 = 40;

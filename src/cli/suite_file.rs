@@ -112,7 +112,7 @@ pub fn target_fingerprint(opened: &Opened, models: &[String]) -> anyhow::Result<
 /// Hashes of the files that tasks begin with and that graders use: with these it is the measurement that changes.
 pub fn files(opened: &Opened) -> anyhow::Result<OnDisk> {
     let suite = &opened.loaded.suite;
-    let workspaces = suite.tasks.iter().filter_map(|task| task.workspace.clone()).collect();
+    let begin_with = suite.tasks.iter().flat_map(|task| [&task.workspace, &task.tape]).flatten().cloned().collect();
     let specs = suite.graders.iter().chain(suite.tasks.iter().flat_map(|task| &task.graders));
     let mut words = Vec::new();
     specs.for_each(|spec| words_in(&spec.0, &mut words));
@@ -120,7 +120,7 @@ pub fn files(opened: &Opened) -> anyhow::Result<OnDisk> {
         let hashes = hashes(&opened.dir, names)?;
         Ok(if hashes.is_empty() { String::new() } else { hash_hex(hashes.join("\n").as_bytes()) })
     };
-    Ok(OnDisk { tasks: all(workspaces)?, graders: all(words)? })
+    Ok(OnDisk { tasks: all(begin_with)?, graders: all(words)? })
 }
 
 /// Every word of every text in a grader's configuration: a command's words may be files.

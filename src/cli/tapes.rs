@@ -1,12 +1,20 @@
 //! Stored traces as tapes: what `replay`, `ask`, `traces diff` and `eval` play and compare.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::capture::restore::State;
+use crate::context::{Blocks, outline};
+use crate::eval::Reeled;
 use crate::promote::{Told, Turn};
 use crate::replay::{Ignore, Match, Recorded, Reel, Roots, Tape};
-use crate::store::log::{Kept, LogError, Reader};
-use crate::trace::{Content, Score, TraceEnded, TraceId, TraceStarted};
+use crate::store::log::{Kept, LogError, Reader, TraceFile};
+use crate::trace::{
+    CallEnded, CallId, CallStarted, Content, Score, Sink, TraceEnded, TraceEvent, TraceId, TraceStarted, What,
+};
 
 /// A stored trace, ready to be made a tape.
 pub struct Stored {
@@ -28,7 +36,7 @@ pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
     let mut lost_calls = 0;
     let mut ended = None;
     let mut scores = Vec::new();
-    let mut calls: indexmap::IndexMap<crate::trace::CallId, Recorded> = indexmap::IndexMap::new();
+    let mut calls: indexmap::IndexMap<CallId, Recorded> = indexmap::IndexMap::new();
     let mut outlines = reader.outlines(trace)?;
     for entry in reader.entries(trace)? {
         match entry.what {
@@ -48,11 +56,7 @@ pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
                     recorded.ended = Some(ended);
                 }
             }
-            Kept::Noted(_, note) if note.kind == "files" && state.is_none() => {
-                let text = |name: &str| note.data[name].as_str().map(str::to_owned);
-                state =
-                    text("root").zip(text("tree")).map(|(root, tree)| State { root: root.into(), tree, commit: None });
-            }
+            Kept::Noted(_, note) if note.kind == "files" && state.is_none() => state = state_of(&note.data, &about),
             _ => {}
         }
     }
@@ -70,6 +74,85 @@ pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
         bodies: Box::new(move |call| bodies.request(call).ok()),
     };
     Ok(Stored { about, state, ended, scores, reel })
+}
+
+/// A trace in a file of its own, read whole: nothing of it has to be in a store.
+///
+/// # Errors
+/// When the file can't be read or is no trace.
+pub fn read_file(path: &Path) -> anyhow::Result<Stored> {
+    let file = TraceFile::open(File::open(path)?)?;
+    let trace = file.trace;
+    let mut poured = Poured::default();
+    file.pour(trace, &mut poured)?;
+    let Poured { about, state, ended, scores, calls } = poured;
+    let blocks = RefCell::new(Blocks::new());
+    let mut bodies = HashMap::new();
+    let calls = calls.into_iter().map(|(call, (mut request, ended))| {
+        let body = std::mem::take(&mut request.body);
+        let known = |id: &_, _: &_| blocks.borrow().contains_key(id);
+        let (outline, _) =
+            outline(&body, None, known, |id, _, bytes| drop(blocks.borrow_mut().insert(id, bytes.into())));
+        bodies.insert(call, body);
+        Recorded { call, request, outline, ended: ended.map(Box::new) }
+    });
+    let calls = calls.collect();
+    let reel = Reel {
+        trace,
+        content: about.content,
+        source: about.source,
+        lost_calls: ended.as_ref().map_or(0, |ended| ended.lost_calls),
+        calls,
+        blocks: Arc::new(blocks.into_inner()),
+        bodies: Box::new(move |call| bodies.get(&call).cloned()),
+    };
+    Ok(Stored { about, state, ended, scores, reel })
+}
+
+/// What stands in a trace file.
+#[derive(Default)]
+struct Poured {
+    about: TraceStarted,
+    state: Option<State>,
+    ended: Option<TraceEnded>,
+    scores: Vec<Score>,
+    calls: indexmap::IndexMap<CallId, (CallStarted, Option<CallEnded>)>,
+}
+
+impl Sink for Poured {
+    type Error = std::convert::Infallible;
+
+    fn accept(&mut self, event: &TraceEvent) -> Result<(), Self::Error> {
+        match &event.what {
+            What::TraceStarted(later) => learn(&mut self.about, later.clone()),
+            What::TraceEnded(ended) => self.ended = Some(ended.clone()),
+            What::Scored(score) => self.scores.push(score.clone()),
+            What::CallStarted(call, asked) => drop(self.calls.insert(*call, (asked.clone(), None))),
+            What::CallEnded(call, ended) => {
+                if let Some(known) = self.calls.get_mut(call) {
+                    known.1 = Some(ended.clone());
+                }
+            }
+            What::Noted(note) if note.kind == "files" && self.state.is_none() => {
+                self.state = state_of(&note.data, &self.about);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn state_of(data: &serde_json::Value, about: &TraceStarted) -> Option<State> {
+    let text = |name: &str| data[name].as_str().map(str::to_owned);
+    let (root, tree) = text("root").zip(text("tree"))?;
+    Some(State { root: root.into(), tree, commit: about.git_commit.clone() })
+}
+
+/// A trace as the tape of a trial.
+pub fn reeled(stored: Stored, in_store: bool) -> Reeled {
+    let Stored { about, reel, .. } = stored;
+    let trial = about.tags.iter().any(|(name, _)| name == "trial");
+    Reeled { reel, cwd: about.cwd, trial, stored: in_store }
 }
 
 /// Later words win where they say something.

@@ -138,6 +138,7 @@ mod tests {
             stuck: false,
             why: None,
             answer_hash: None,
+            replayed: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::trial::Recorded;
+use super::recorded::Recorded;
 use crate::trace::{Message, Role};
 
 /// A suite that runs without a key and without a network, with every part explained.

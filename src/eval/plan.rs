@@ -233,6 +233,8 @@ fn chosen(tasks: &[Task], select: &Select) -> Result<Vec<usize>, PlanError> {
 
 /// Stands for the model that answered when a trace was recorded.
 pub(super) const RECORDED: &str = "trace/recorded";
+/// Stands for the model that a loop picks by itself.
+pub(super) const OWN_LOOP: &str = "loop/own";
 
 /// Every model with every prompt and every set of parameters.
 fn variants(loaded: &Loaded, select: &Select) -> Vec<Variant> {
@@ -242,7 +244,7 @@ fn variants(loaded: &Loaded, select: &Select) -> Vec<Variant> {
         (_, own) if !own.is_empty() => own.iter().map(String::as_str).collect(),
         // A loop that picks its own model, a service, traces: one variant without a model's name.
         _ => vec![match suite.target {
-            Target::Loop(_) => "loop/own",
+            Target::Loop(_) => OWN_LOOP,
             Target::Http(_) => "http/own",
             Target::Trace(_) => RECORDED,
             Target::Prompt(_) => "",

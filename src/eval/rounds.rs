@@ -230,6 +230,7 @@ mod tests {
                 stuck: false,
                 why: None,
                 answer_hash: None,
+                replayed: None,
             });
         }
     }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::ask::{self, Question};
+use super::recorded::Frozen;
 use super::sandbox::{self, Kept, Rules};
-use super::trial::Frozen;
 use super::workspace::Workspace;
 use crate::capture::child::{Exit, Input, Killer, Output, Spec};
 use crate::capture::{Ask, Fetcher, Proxy};
@@ -58,6 +58,8 @@ pub struct Run<'a> {
     pub seconds: Option<f64>,
     /// Set when the whole run is called off.
     pub interrupt: tokio::sync::watch::Receiver<bool>,
+    /// Set once the loop asks on and on for what its tape does not have.
+    pub enough: Option<tokio::sync::watch::Receiver<bool>>,
 }
 
 impl Run<'_> {
@@ -171,6 +173,10 @@ async fn watch_loop(run: &Run<'_>, workspace: &Workspace, already: &Option<Endin
                 if let Some(ending) = run.braked() {
                     tokio::time::sleep(AFTER_BRAKE).await;
                     return Must::End(ending);
+                }
+                if run.enough.as_ref().is_some_and(|enough| *enough.borrow()) {
+                    let brake = "tape: the loop asked on and on for what is not on its tape".to_owned();
+                    return Must::End(Ending::Braked { brake });
                 }
                 if free(&workspace.dir).is_some_and(|free| free < MUST_STAY_FREE) {
                     return Must::End(Ending::Braked { brake: "disk: the loop has nearly filled the disk".to_owned() });

@@ -6,23 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::judge::Judges;
 use super::needs::{self, Court, Source};
 use super::plan::{self, Plan, Slot};
+use super::recorded::{Recorded, Traces};
 use super::sandbox::{Kept, Rules};
+use super::tape::{self, Play};
 use super::target::{self, Ended, PromptRun, Run};
 use super::witness::{Seen, Trouble, Watch};
 use super::workspace::Workspace;
-use crate::capture::{Begin, Brakes, Fetcher, Proxy, clock, ids};
+use crate::capture::{Answers, Begin, Brakes, Fetcher, Proxy, clock, ids};
 use crate::grade::{self, Bound, Evidence, Graded, Verdict};
 use crate::provider::mock;
 use crate::redact::Redactor;
 use crate::suite::{Loaded, Target, Task, hash_hex, names};
-use crate::trace::{Headers, Message, ToolCall, TraceEnded, TraceId, TraceOutcome, TraceStarted, Wire};
+use crate::trace::{Headers, Message, Source as From, ToolCall, TraceEnded, TraceId, TraceOutcome, TraceStarted};
 use crate::trial::{Ending, GradeRecord, Outcome, Trial, Variant};
 
 /// Seconds a trial may take when its suite doesn't say.
@@ -32,46 +33,6 @@ const GRADING: Duration = Duration::from_secs(60);
 /// Variables of the user's environment that every loop gets.
 const PASSED: &[&str] =
     &["PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT"];
-
-/// A recorded trace, as graders and the target `trace` need it.
-#[derive(Debug, Clone, Default)]
-pub struct Recorded {
-    pub trace: Option<TraceId>,
-    pub opening: Vec<Message>,
-    pub steps: Vec<grade::Step>,
-    /// How it ended; a trace that never said so counts as ended well.
-    pub ending: Option<Ending>,
-    /// Its last request, as it was asked.
-    pub frozen: Option<Frozen>,
-}
-
-/// A request that can be asked again.
-#[derive(Debug, Clone, Default)]
-pub struct Frozen {
-    pub wire: Wire,
-    pub target: String,
-    pub headers: Headers,
-    pub body: Bytes,
-}
-
-/// Finds recorded traces by id, prefix or name: the store, in the end.
-pub trait Traces: Send + Sync {
-    /// The trace a word means.
-    ///
-    /// # Errors
-    /// Why there is none, in words.
-    fn find(&self, word: &str) -> Result<Recorded, String>;
-}
-
-/// No traces at all.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoTraces;
-
-impl Traces for NoTraces {
-    fn find(&self, word: &str) -> Result<Recorded, String> {
-        Err(format!("there is no trace {word:?}: no store is open"))
-    }
-}
 
 /// The graders of a task.
 pub(super) struct Graders {
@@ -148,19 +109,27 @@ pub fn trial_id(run: &str, task: &str, variant: &str, attempt: u32) -> String {
 }
 
 impl Shared {
-    fn task(&self, slot: &Slot) -> &Task {
+    pub(super) fn task(&self, slot: &Slot) -> &Task {
         &self.loaded.suite.tasks[slot.task]
     }
 
-    fn variant(&self, slot: &Slot) -> &Variant {
+    pub(super) fn variant(&self, slot: &Slot) -> &Variant {
         &self.plan.variants[slot.variant]
     }
 
     /// The variables of a trial.
-    fn vars(&self, slot: &Slot, seed: u64, trace: TraceId, workspace: Option<&Workspace>) -> BTreeMap<String, Value> {
+    fn vars(
+        &self,
+        slot: &Slot,
+        seed: u64,
+        trace: TraceId,
+        workspace: Option<&Workspace>,
+        play: Option<&Play>,
+    ) -> BTreeMap<String, Value> {
         let (task, variant) = (self.task(slot), self.variant(slot));
         let mut vars = plan::task_vars(&self.loaded, task);
         let model = self.model(variant);
+        let model = play.filter(|_| variant.model != plan::OWN_LOOP).map_or(model, |play| play.model.clone());
         let own = model.ends_with("/own") || model.ends_with("/recorded");
         let name = match model.split_once('/') {
             Some(("mock", _)) | None => model.clone(),
@@ -188,7 +157,7 @@ impl Shared {
     }
 
     /// The model's name, a script's file found beside the suite.
-    fn model(&self, variant: &Variant) -> String {
+    pub(super) fn model(&self, variant: &Variant) -> String {
         match variant.model.strip_prefix("mock/script:") {
             Some(file) if Path::new(file).is_relative() && mock::comes_along(file).is_none() => {
                 format!("mock/script:{}", text(&self.suite_dir.join(file)))
@@ -254,8 +223,8 @@ impl Shared {
         ] {
             set(name, vars.get(key).and_then(Value::as_str).unwrap_or_default().to_owned());
         }
-        if provider == "mock" {
-            // Clients refuse to start without a key; a mock model doesn't look at it.
+        if provider == "mock" || self.task(slot).tape.is_some() && self.task(slot).live_from.is_none() {
+            // Clients refuse to start without a key; neither a mock model nor a tape looks at it.
             for name in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"] {
                 env.entry(name.to_owned()).or_insert_with(|| "mock".to_owned());
             }
@@ -276,20 +245,26 @@ impl Shared {
         }
     }
 
-    fn begin(&self, slot: &Slot, workspace: Option<&Workspace>) -> Begin {
+    fn begin(&self, slot: &Slot, workspace: Option<&Workspace>, play: Option<&Play>) -> Begin {
         let (task, variant) = (self.task(slot), self.variant(slot));
         let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let limits = &self.loaded.suite.budget.trial;
+        let replay_of = play.map(|play| tag("replay_of", &play.of.to_string()));
         Begin {
             started: TraceStarted {
+                source: if play.is_some() { From::Derived } else { From::default() },
+                parent: play.filter(|play| play.stored).map(|play| (play.of, None)),
                 name: Some(format!("{}/{}#{} {}", self.loaded.suite.suite, task.id, slot.attempt, variant.name)),
-                tags: vec![
+                tags: [
                     tag("suite", &self.loaded.suite.suite),
                     tag("run", &self.run),
                     tag("task", &task.id),
                     tag("variant", &variant.name),
                     tag("trial", &slot.attempt.to_string()),
-                ],
+                ]
+                .into_iter()
+                .chain(replay_of)
+                .collect(),
                 cwd: workspace.map(|workspace| text(&workspace.dir)),
                 ..TraceStarted::default()
             },
@@ -301,7 +276,7 @@ impl Shared {
             },
             // The trial is part of the key, so nothing ever folds repeats into one.
             key: format!("{}#{}", task.id, slot.attempt),
-            answers: None,
+            answers: play.map(|play| play.taped.clone() as Arc<dyn Answers>),
         }
     }
 }
@@ -322,17 +297,24 @@ pub(super) async fn make(shared: Arc<Shared>, slot: Slot, retries: u32, interrup
         true => folder(&shared, &slot, &id).await.map(Some),
     };
     let trace = ids::trace();
-    let (ended, seen, trace, vars, workspace) = match workspace {
-        Err(why) => (Ended::broken(why), Seen::default(), None, BTreeMap::new(), None),
-        Ok(workspace) => {
-            let vars = shared.vars(&slot, seed, trace, workspace.as_ref());
-            let (ended, seen, trace) = run(&shared, &slot, seed, trace, &vars, workspace.as_ref(), interrupt).await;
-            (ended, seen, trace, vars, workspace)
+    let (workspace, played) = match workspace {
+        Err(why) => (None, Err(why)),
+        Ok(workspace) => tape::ready(&shared, &slot, workspace).await,
+    };
+    let (ended, seen, trace, vars) = match played {
+        Err(why) => (Ended::broken(why), Seen::default(), None, BTreeMap::new()),
+        Ok(play) => {
+            let vars = shared.vars(&slot, seed, trace, workspace.as_ref(), play.as_ref());
+            let scene = Scene { seed, trace, vars: &vars, workspace: workspace.as_ref(), play: play.as_ref() };
+            let (ended, seen, trace) = run(&shared, &slot, &scene, interrupt).await;
+            (ended, seen, trace, vars)
         }
     };
     let duration_us = clock::micros_since(tick);
     let trouble = seen.trouble.clone();
-    let answers = seen.answers.clone();
+    // A tape gives everybody the same answers: it is the loop that is asked again.
+    let from_tape = seen.replayed.as_ref().is_some_and(|replayed| replayed.live == 0);
+    let answers = if from_tape { Vec::new() } else { seen.answers.clone() };
     let mut evidence = gather(&shared, &slot, ended, seen, &vars, workspace.as_ref(), duration_us).await;
     blame(&mut evidence, trouble.as_ref());
     let grades = grades(&shared, &slot, trace.unwrap_or(TraceId(0)), &vars, &mut evidence, workspace.as_ref()).await;
@@ -346,13 +328,8 @@ pub(super) async fn make(shared: Arc<Shared>, slot: Slot, retries: u32, interrup
         _ => &[0],
     };
     let Verdict { outcome, score, mut why } = grade::verdict(&evidence.ending, ok_exit, &grades);
-    if outcome == Outcome::Fail
-        && let (Some(why), Some(last)) = (&mut why, evidence.stderr.lines().rev().find(|line| !line.trim().is_empty()))
-        && matches!(evidence.ending, Ending::Exited { .. } | Ending::Signalled { .. })
-        && why.starts_with("the loop")
-    {
-        why.push_str(": ");
-        why.extend(last.trim().chars().take(200));
+    if outcome == Outcome::Fail {
+        last_words(&mut why, &evidence);
     }
     let trial = Trial {
         id,
@@ -376,6 +353,7 @@ pub(super) async fn make(shared: Arc<Shared>, slot: Slot, retries: u32, interrup
         stuck: !evidence.stuck.is_empty(),
         why: why.map(|why| shared.redactor.text(&why).0.into_owned()),
         answer_hash: (!evidence.answer.is_empty()).then(|| hash_hex(evidence.answer.trim().as_bytes())),
+        replayed: evidence.replayed.clone(),
     };
     Made { trial, evidence, trouble, answers }
 }
@@ -396,16 +374,34 @@ async fn folder(shared: &Arc<Shared>, slot: &Slot, id: &str) -> Result<Workspace
     }
 }
 
+/// Adds to the reason what a loop that failed said last.
+fn last_words(why: &mut Option<String>, evidence: &Evidence) {
+    if let (Some(why), Some(last)) = (why, evidence.stderr.lines().rev().find(|line| !line.trim().is_empty()))
+        && matches!(evidence.ending, Ending::Exited { .. } | Ending::Signalled { .. })
+        && why.starts_with("the loop")
+    {
+        why.push_str(": ");
+        why.extend(last.trim().chars().take(200));
+    }
+}
+
+/// What a trial runs with.
+struct Scene<'a> {
+    seed: u64,
+    trace: TraceId,
+    vars: &'a BTreeMap<String, Value>,
+    workspace: Option<&'a Workspace>,
+    play: Option<&'a Play>,
+}
+
 /// Runs the target inside a trace of its own.
 async fn run(
     shared: &Arc<Shared>,
     slot: &Slot,
-    seed: u64,
-    trace: TraceId,
-    vars: &BTreeMap<String, Value>,
-    workspace: Option<&Workspace>,
+    scene: &Scene<'_>,
     interrupt: watch::Receiver<bool>,
 ) -> (Ended, Seen, Option<TraceId>) {
+    let Scene { seed, trace, vars, workspace, play } = *scene;
     let variant = shared.variant(slot);
     let frozen = match &shared.loaded.suite.target {
         Target::Trace(target) if target.ask && variant.model != plan::RECORDED => {
@@ -423,8 +419,9 @@ async fn run(
     // At most a year, and something: more or less is no time that a clock can count.
     let seconds = Some(seconds.unwrap_or(USUAL_SECONDS).clamp(0.001, 31_536_000.0));
     shared.watch.begin(trace);
-    shared.proxy.begin(trace, shared.begin(slot, workspace));
-    let run = Run { proxy: &shared.proxy, trace, vars, seconds, interrupt };
+    shared.proxy.begin(trace, shared.begin(slot, workspace, play));
+    let enough = play.map(|play| play.taped.enough());
+    let run = Run { proxy: &shared.proxy, trace, vars, seconds, interrupt, enough };
     let model = shared.model(variant);
     let none = Headers::new();
     let keys = shared.keys.get(model.split('/').next().unwrap_or_default()).unwrap_or(&none);
@@ -442,8 +439,14 @@ async fn run(
         (Target::Http(target), _) => target::run_http(&run, target, &shared.fetcher).await,
         (Target::Loop(_), _) => Ended::broken("there is no workspace"),
     };
+    for note in play.iter().flat_map(|play| play.taped.notes(trace)) {
+        shared.proxy.note(trace, note);
+    }
     shared.proxy.end(trace, trace_ended(&ended.ending)).await;
-    (ended, shared.watch.take(trace), Some(trace))
+    let replayed = play.map(|play| tape::replayed(&play.taped.report(trace)));
+    let mut seen = shared.watch.take(trace);
+    seen.replayed = replayed;
+    (ended, seen, Some(trace))
 }
 
 fn recorded(shared: &Shared, slot: &Slot) -> (Ended, Seen, Option<TraceId>) {
@@ -492,11 +495,14 @@ async fn gather(
     evidence.opening = seen.opening;
     evidence.steps = seen.steps;
     evidence.stuck = seen.stuck;
+    evidence.replayed = seen.replayed;
     evidence.ending = ended.ending;
     evidence.stdout = ended.stdout;
     evidence.stderr = ended.stderr;
     evidence.duration_us = duration_us;
-    if let (Some(word), false) = (&task.trace, matches!(shared.loaded.suite.target, Target::Trace(_))) {
+    if let (Some(word), false) =
+        (task.trace.as_ref().or(task.tape.as_ref()), matches!(shared.loaded.suite.target, Target::Trace(_)))
+    {
         let calls = |found: Recorded| -> Vec<ToolCall> {
             found.steps.iter().filter_map(|step| step.said.as_ref()).flat_map(Message::tool_calls).cloned().collect()
         };
@@ -551,7 +557,7 @@ async fn grades(
             },
             fetcher: shared.fetcher.clone(),
         };
-        let begun = shared.begin(slot, workspace).started;
+        let begun = shared.begin(slot, workspace, None).started;
         let name = format!("judge {}", begun.name.unwrap_or_default());
         let (proxy, judges, rubrics) = (&shared.proxy, &shared.judges, &shared.loaded.rubrics);
         let court = Court { proxy, judges, rubrics, name: &name, tags: &begun.tags };

@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::capture::TAPE;
 use crate::grade;
 use crate::provider;
 use crate::signal::{self, Limits, Stuck};
 use crate::trace::{
     CallEnd, CallEnded, CallId, CallStarted, Headers, Message, Part, Role, Sink, ToolResult, TraceEvent, TraceId, What,
 };
+use crate::trial::Replayed;
 
 /// A provider that could not answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,8 @@ pub struct Seen {
     pub stuck: Vec<String>,
     /// The providers' ids of the answers.
     pub answers: Vec<String>,
+    /// How the loop kept to its tape.
+    pub replayed: Option<Replayed>,
     /// Set while the last call to have ended was one that the provider could not answer.
     pub trouble: Option<Trouble>,
     watcher: Stuck,
@@ -130,6 +134,8 @@ fn news(messages: &[Message]) -> Vec<ToolResult> {
 fn trouble(call: &CallStarted, ended: &CallEnded) -> Option<Trouble> {
     let status = ended.status;
     let theirs = match (ended.end, status) {
+        // What a provider could not answer when it was recorded is part of the tape.
+        _ if call.upstream == TAPE => false,
         (CallEnd::Refused | CallEnd::ClientGone, _) => false,
         (CallEnd::NoAnswer | CallEnd::Cut | CallEnd::Lost, _) => true,
         (CallEnd::Complete, Some(401 | 402 | 403 | 408 | 409 | 425 | 429)) => true,

@@ -81,6 +81,7 @@ pub fn trial(run: &str, task: &str, attempt: u32, outcome: Outcome) -> Trial {
         stuck: false,
         why: None,
         answer_hash: Some(format!("{run}-{task}-{attempt}")),
+        replayed: None,
     }
 }
 

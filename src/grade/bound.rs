@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::config::ConfigError;
 use super::{Evidence, Graded, Grader, KINDS, Kind, Need};
+use crate::replay::Ignore;
 use crate::suite::{GraderSpec, Loaded, Step, SuiteError, SuiteErrors, Task, hash_hex, names, nearest, render_value};
 use crate::trial::GradeRecord;
 
@@ -146,7 +147,12 @@ fn find(kind: Option<&Value>) -> Result<Kind, ConfigError> {
 pub fn bind(graders: &[GraderSpec], task: &Task, vars: &BTreeMap<String, Value>) -> Result<Vec<Bound>, ConfigError> {
     let mut bound = Vec::new();
     let mut taken = BTreeSet::new();
-    for spec in graders.iter().chain(&task.graders) {
+    let specs: Vec<&GraderSpec> = graders.iter().chain(&task.graders).collect();
+    let kept = GraderSpec(json!({"type": "divergence"}));
+    // Whoever names a tape wants to know when the loop leaves it, even where the loop takes the refusal for an answer.
+    let says_so = specs.iter().any(|spec| spec.kind() == kept.kind());
+    let implied = (task.tape.is_some() && !says_so).then_some(&kept);
+    for spec in specs.into_iter().chain(implied) {
         let mut grader = Bound::compile(spec, vars)?;
         let plain = grader.label.clone();
         let mut number = 1;
@@ -194,6 +200,11 @@ pub fn check(loaded: &Loaded) -> Result<(), SuiteErrors> {
             if let Err(error) = Bound::compile(spec, &stand_ins(loaded, Some(task), spec)) {
                 tell(&["tasks".into(), number.into(), "graders".into(), index.into()], error);
             }
+        }
+    }
+    for (index, path) in suite.ignore.iter().enumerate() {
+        if let Err(error) = path.parse::<Ignore>() {
+            errors.push(loaded.located.error_at(&["ignore".into(), index.into()], error.to_string(), None));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(SuiteErrors(errors)) }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::need::{Got, Need};
 use crate::trace::{CallId, Message, Part, ToolCall, ToolResult, Usage};
-use crate::trial::Ending;
+use crate::trial::{Ending, Replayed};
 
 /// One call of a model within a trial.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -97,6 +97,9 @@ pub struct Evidence {
     /// The tool calls of the task's reference trace, where it has one.
     #[serde(default)]
     pub reference: Option<Vec<ToolCall>>,
+    /// How the loop kept to the tape that answered it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
     /// What the graders asked for, and what became of it.
     #[serde(default)]
     pub got: Vec<(Need, Got)>,
@@ -120,6 +123,7 @@ impl Evidence {
             duration_us: 0,
             stuck: Vec::new(),
             reference: None,
+            replayed: None,
             got: Vec::new(),
         }
     }

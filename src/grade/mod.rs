@@ -18,6 +18,7 @@ mod command;
 mod config;
 mod contains;
 mod cost;
+mod divergence;
 mod equals;
 mod evidence;
 mod files;
@@ -169,6 +170,7 @@ pub const KINDS: &[Kind] = &[
     kind::<command::Command>(),
     kind::<harbor::Harbor>(),
     kind::<stops::Stops>(),
+    kind::<divergence::Divergence>(),
     kind::<cost::Cost>(),
     kind::<latency::Latency>(),
     kind::<tokens::Tokens>(),

@@ -75,6 +75,7 @@ pub fn trial(run: &RunRecord, key: &str, task: &str, variant: &str, attempt: Opt
         stuck: false,
         why: None,
         answer_hash: None,
+        replayed: None,
     }
 }
 

@@ -20,8 +20,12 @@ pub fn fingerprint(loaded: &Loaded) -> String {
         .iter()
         .map(|task| {
             let prompt = task.prompt.as_deref().map(|prompt| loaded.text(prompt));
-            json!({"id": task.id, "prompt": prompt, "vars": task.vars, "workspace": task.workspace,
-                "expected": task.expected, "trace": task.trace})
+            let mut one = json!({"id": task.id, "prompt": prompt, "vars": task.vars, "workspace": task.workspace,
+                "expected": task.expected, "trace": task.trace});
+            if task.tape.is_some() {
+                one["tape"] = json!([task.tape, task.live_from, suite.likeness, suite.ignore]);
+            }
+            one
         })
         .collect();
     let kind = match suite.target {

@@ -15,6 +15,9 @@ use super::rubric_load::load_rubric;
 use super::template::{TRIAL_VARIABLES, is_file, names};
 use super::types::{GraderSpec, Suite, Target};
 
+/// How the name of a trace in a file of its own ends.
+pub const TRACE_FILE: &str = ".trace.zst";
+
 /// The files a suite names, relative to its own folder. Whoever loads a suite hands this in.
 pub trait Files {
     /// The text of a file.
@@ -72,6 +75,7 @@ pub fn load(file: &str, text: &str, files: &dyn Files) -> Result<Loaded, SuiteEr
     check_shape(&loaded, &mut errors);
     check_ids(&loaded, &mut errors);
     check_folders(&loaded, files, &mut errors);
+    check_tapes(&loaded, files, &mut errors);
     check_variables(&loaded, &mut errors);
     if loaded.suite.tasks.is_empty() {
         loaded.warnings.push("the suite has no tasks: a run of it can only be undecided".to_owned());
@@ -291,6 +295,33 @@ fn check_folders(loaded: &Loaded, files: &dyn Files, errors: &mut Vec<SuiteError
     for (index, task) in loaded.suite.tasks.iter().enumerate() {
         if let Some(workspace) = &task.workspace {
             folder(workspace, &["tasks".into(), index.into(), "workspace".into()]);
+        }
+    }
+}
+
+/// Tapes belong to loops, and those in files must be there.
+fn check_tapes(loaded: &Loaded, files: &dyn Files, errors: &mut Vec<SuiteError>) {
+    for (index, task) in loaded.suite.tasks.iter().enumerate() {
+        let mut wrong = |key: &str, message: String, help: Option<&str>| {
+            let place = ["tasks".into(), index.into(), key.into()];
+            errors.push(loaded.located.error_at(&place, message, help.map(str::to_owned)));
+        };
+        match &task.tape {
+            Some(_) if !matches!(loaded.suite.target, Target::Loop(_)) => {
+                let help = "with target: {trace: …} the recording is called trace:";
+                wrong("tape", "a tape answers a loop, and the target is none".to_owned(), Some(help));
+            }
+            Some(tape) if tape.ends_with(TRACE_FILE) && !files.exists(tape) => {
+                let help = "`holdback traces export` writes one";
+                wrong("tape", format!("there is no file {tape:?}"), Some(help));
+            }
+            None if task.live_from.is_some() => {
+                wrong("live_from", "what comes before the live calls is a tape".to_owned(), Some("add tape:"));
+            }
+            _ => {}
+        }
+        if task.live_from == Some(0) {
+            wrong("live_from", "calls are counted from 1".to_owned(), None);
         }
     }
 }

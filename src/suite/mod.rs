@@ -18,13 +18,13 @@ mod types;
 pub use error::{SuiteError, SuiteErrors};
 pub use fingerprint::{fingerprint, hash_hex};
 pub use harbor::is_folder as is_harbor_folder;
-pub use load::{Files, Loaded, load, yaml};
+pub use load::{Files, Loaded, TRACE_FILE, load, yaml};
 pub use locate::{Located, Step};
 pub use near::{distance, nearest};
 pub use rubric::{Combine, Criterion, JudgeSpec, Level, Principle, Rubric, See};
 pub use rubric_load::{load_rubric, rubric_schema};
 pub use template::{TRIAL_VARIABLES, Unknown, is_file, names, render, render_value};
 pub use types::{
-    Budget, CommandLine, GraderSpec, HttpTarget, Kind, LoopTarget, PromptMessage, PromptTarget, PromptTool, Sandbox,
-    Speaker, Suite, Target, Task, TraceTarget, TrialBudget,
+    Budget, CommandLine, GraderSpec, HttpTarget, Kind, Likeness, LoopTarget, PromptMessage, PromptTarget, PromptTool,
+    Sandbox, Speaker, Suite, Target, Task, TraceTarget, TrialBudget,
 };

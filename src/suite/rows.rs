@@ -6,8 +6,20 @@ use super::error::SuiteError;
 use super::near::nearest;
 use super::types::Task;
 
-const FIELDS: [&str; 10] =
-    ["id", "prompt", "vars", "tags", "graders", "workspace", "expected", "trace", "trials", "seconds"];
+const FIELDS: [&str; 12] = [
+    "id",
+    "prompt",
+    "vars",
+    "tags",
+    "graders",
+    "workspace",
+    "expected",
+    "trace",
+    "tape",
+    "live_from",
+    "trials",
+    "seconds",
+];
 
 /// Reads the tasks of one file; what its name ends in says what it is.
 pub(super) fn tasks(file: &str, text: &str) -> Result<Vec<Task>, Vec<SuiteError>> {

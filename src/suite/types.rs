@@ -53,6 +53,31 @@ pub struct Suite {
     pub tasks_from: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// How alike a request of a loop and the one on its task's `tape` have to be.
+    #[serde(default, rename = "match", skip_serializing_if = "Likeness::is_usual")]
+    pub likeness: Likeness,
+    /// JSON paths of requests that don't count when they are held against a `tape`: `$.metadata.run`, `..timestamp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}
+
+/// How alike a request and the one on the tape have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Likeness {
+    /// The same bytes, cache marks aside.
+    Strict,
+    /// The same to the model: ids, times, process numbers, the order of parallel results aside.
+    #[default]
+    Normal,
+    /// The same course: who spoke and which tools were called.
+    Lenient,
+}
+
+impl Likeness {
+    fn is_usual(&self) -> bool {
+        *self == Likeness::default()
+    }
 }
 
 fn one() -> u32 {
@@ -281,6 +306,14 @@ pub struct Task {
     /// A recorded trace (id, prefix or name, or a file `NAME.trace.zst` beside the suite): what is graded with target `trace`, what `trajectory` compares with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// For loops: a recorded trace (named as for `trace`) that answers the loop's model calls in place of a model. The trial passes
+    /// only while the loop keeps to it, unless a grader `divergence` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tape: Option<String>,
+    /// The first call that is asked live, of the model under test; the calls before it are answered from `tape`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub live_from: Option<usize>,
     /// More or fewer trials than the suite says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trials: Option<u32>,

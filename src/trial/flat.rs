@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::grade::{Grade, GradeRecord};
-use super::run::{Ending, Outcome, Trial};
+use super::run::{Ending, Outcome, Replayed, Trial};
 use crate::trace::{Timestamp, TraceId, Usage};
 
 #[derive(Deserialize)]
@@ -52,6 +52,8 @@ pub(super) struct FlatTrial {
     why: Option<String>,
     #[serde(default)]
     answer_hash: Option<String>,
+    #[serde(default)]
+    replayed: Option<Replayed>,
 }
 
 #[derive(Deserialize)]
@@ -102,6 +104,7 @@ impl TryFrom<FlatTrial> for Trial {
             stuck: flat.stuck,
             why: flat.why,
             answer_hash: flat.answer_hash,
+            replayed: flat.replayed,
         })
     }
 }
@@ -192,6 +195,7 @@ mod tests {
             stuck: true,
             why: Some("w".to_owned()),
             answer_hash: Some("h".to_owned()),
+            replayed: Some(Replayed { of: TraceId(8), calls: 3, matched: 2, live: 0, divergences: 0, first: None }),
         }
     }
 

@@ -5,4 +5,4 @@ mod grade;
 mod run;
 
 pub use grade::{Grade, GradeRecord};
-pub use run::{Ending, Fingerprints, Outcome, RunRecord, Trial, Variant};
+pub use run::{Departure, Ending, Fingerprints, Outcome, Replayed, RunRecord, Trial, Variant};

@@ -95,6 +95,45 @@ pub struct Trial {
     /// Hash of the final answer, so that identical texts can be warned about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_hash: Option<String>,
+    /// How it kept to the tape that answered it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
+}
+
+/// How a trial kept to the tape that answered it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The recording.
+    pub of: TraceId,
+    /// Calls on the tape.
+    pub calls: usize,
+    /// Of them, how many were asked for again.
+    pub matched: usize,
+    /// Calls that a live model answered.
+    pub live: usize,
+    /// How often the loop left the recorded way.
+    pub divergences: usize,
+    /// Where it first did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Departure>,
+}
+
+/// Where a loop left the recorded way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departure {
+    /// `changed`, `repeated`, `extra`, or `missing` (recorded calls that were never asked).
+    pub kind: String,
+    /// The request's number in the trial, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<usize>,
+    /// The recorded call it was held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_number: Option<usize>,
+    /// In a sentence.
+    pub says: String,
+    /// The tool whose other result led it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
 }
 
 /// Hashes that say whether two runs measured the same thing in the same way.

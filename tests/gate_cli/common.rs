@@ -177,5 +177,6 @@ pub fn trial(run: &str, task: &str, attempt: u32, letter: char) -> Trial {
         stuck: false,
         why: None,
         answer_hash: Some(format!("{run}-{task}-{attempt}")),
+        replayed: None,
     }
 }

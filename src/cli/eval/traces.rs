@@ -1,23 +1,22 @@
 //! Recorded traces as evidence: what graders compare with, and what suites with target `trace` grade.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cli::promote::tape_file;
+use crate::cli::tapes;
 use crate::cli::traces::conversation::{self, ShownCall};
-use crate::eval::{Frozen, Recorded, Traces};
+use crate::eval::{Frozen, Recorded, Reeled, Traces};
 use crate::grade::Step;
 use crate::store::log::{Kept, Reader, Store};
+use crate::suite::TRACE_FILE;
 use crate::trace::{Part, TraceEnded, TraceId, TraceOutcome};
 use crate::trial::Ending;
-
-/// How a trace in a file of its own ends.
-pub const FILE: &str = ".trace.zst";
 
 /// The traces of a store, as they are when the first one is asked for.
 pub struct InStore {
     store: Store,
-    reader: Mutex<Option<Reader>>,
+    reader: Mutex<Option<Arc<Reader>>>,
     /// Where files of traces are looked for.
     beside: PathBuf,
 }
@@ -28,22 +27,35 @@ impl InStore {
     }
 }
 
+impl InStore {
+    fn reader(&self) -> Result<Arc<Reader>, String> {
+        let mut known = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            *known = Some(Arc::new(self.store.reader().map_err(|error| error.to_string())?));
+        }
+        Ok(Arc::clone(known.as_ref().expect("it was just opened")))
+    }
+}
+
 impl Traces for InStore {
     fn find(&self, word: &str) -> Result<Recorded, String> {
-        if word.ends_with(FILE) {
+        if word.ends_with(TRACE_FILE) {
             return tape_file::read(&self.beside.join(word)).map_err(|error| format!("{word}: {error:#}"));
         }
-        let mut known = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = match known.take() {
-            Some(reader) => reader,
-            None => self.store.reader().map_err(|error| error.to_string())?,
-        };
-        let found = reader
-            .resolve(word)
-            .map_err(|error| error.to_string())
-            .and_then(|trace| recorded(&reader, trace).map_err(|error| error.to_string()));
-        *known = Some(reader);
-        found
+        let reader = self.reader()?;
+        let trace = reader.resolve(word).map_err(|error| error.to_string())?;
+        recorded(&reader, trace).map_err(|error| error.to_string())
+    }
+
+    fn tape(&self, word: &str) -> Result<Reeled, String> {
+        if word.ends_with(TRACE_FILE) {
+            let read = tapes::read_file(&self.beside.join(word)).map_err(|error| format!("{word}: {error:#}"))?;
+            return Ok(tapes::reeled(read, false));
+        }
+        let reader = self.reader()?;
+        let trace = reader.resolve(word).map_err(|error| error.to_string())?;
+        let stored = tapes::read(&reader, trace).map_err(|error| error.to_string())?;
+        Ok(tapes::reeled(stored, true))
     }
 }
 

@@ -235,6 +235,7 @@ mod tests {
             stuck: false,
             why: None,
             answer_hash: None,
+            replayed: None,
         };
         RunRecord {
             id: format!("r{at}"),
