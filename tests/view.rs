@@ -7,17 +7,21 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use holdback::grade::Evidence;
+use holdback::grade::rubric::criteria_fingerprint;
 use holdback::store::log::{Durability, Store};
+use holdback::suite::load_rubric;
 use holdback::trace::{
     CallEnd, CallEnded, CallId, CallStarted, CallSummary, Note, Score, Sink, Timestamp, TraceEnded, TraceEvent,
     TraceId, TraceOutcome, TraceStarted, What, Wire,
 };
-use holdback::view::{View, serve};
+use holdback::view::{Desk, View, serve};
 use serde_json::json;
 use tokio::sync::oneshot;
 
 /// Closes whatever it may stand in.
 const NASTY: &str = "\"'></title></textarea></script><script>pwned()</script><img src=x onerror=pwned()>";
+const RUBRIC: &str = "r <script>pwned()</script>";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A call and its answer; the third one failed.
@@ -117,8 +121,30 @@ fn plant_run(writer: &mut holdback::store::log::Writer, trace: TraceId) {
         writer.record("trial", &format!("t{attempt}"), at, &trial).unwrap();
     }
     writer.record("run", "run1", at, &run).unwrap();
+    let rubric = load_rubric("r.yaml", &rubric()).unwrap();
+    let said = json!({"judge": NASTY, "repeat": 1, "said": "level", "level": 1, "quote": NASTY, "at": NASTY, "reason": format!("JUDGED {NASTY}")});
+    let reading = json!({"rubric": RUBRIC, "fingerprint": rubric.fingerprint(), "pass": 0.5, "criteria": [{"id": "a", "ask": NASTY, "weight": 1.0,
+        "required": true, "levels": 2, "pass_at": 2, "votes": [said], "grade": "scored", "score": 0.0, "pass": false, "reasons": [NASTY], "verdict": "no"}]});
+    for attempt in 1..=2 {
+        let mut evidence = serde_json::to_value(Evidence::new(NASTY, NASTY)).unwrap();
+        evidence["prompt"] = json!(NASTY);
+        evidence["files"] = json!([{"path": NASTY, "len": 3, "change": "added", "text": NASTY}]);
+        evidence["got"] = json!([[{"need": "judge", "rubric": "r.yaml"}, {"got": "judge", "reading": reading}]]);
+        writer.record("evidence", &format!("t{attempt}"), at, &evidence).unwrap();
+    }
+    let label = json!({"run": "run1", "trial": "t2", "task": NASTY, "variant": NASTY, "rubric": RUBRIC, "criteria": criteria_fingerprint(&rubric),
+        "criterion": "a", "word": "yes", "by": format!("OTHER {NASTY}")});
+    writer.record("label", "l1", at, &label).unwrap();
+    writer.record("filter", "f1", at, &json!({"name": NASTY, "query": "q=x"})).unwrap();
     let verdict = json!({"verdict": "pass", "why": NASTY, "suites": [], "baseline_run": NASTY, "candidate_run": NASTY});
     writer.record("verdict", "v1", at, &verdict).unwrap();
+}
+
+/// A rubric whose every word is an attack, as far as a rubric may be one.
+fn rubric() -> String {
+    json!({"rubric": RUBRIC, "about": NASTY, "judge": {"model": format!("mock/{NASTY}")}, "principles": [{"principle": NASTY, "criteria": [
+        {"id": "a", "ask": format!("{NASTY}?"), "see": ["prompt", "answer", "files"], "required": true, "yes": {"means": NASTY}, "no": {"means": NASTY}}]}]})
+    .to_string()
 }
 
 /// A view that is served as long as this lives.
@@ -138,7 +164,10 @@ impl Served {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let view = View::new(store.clone(), address, token.map(str::to_owned));
+        let file = folder.path().join("r.yaml");
+        std::fs::write(&file, rubric()).unwrap();
+        let desk = Desk { folder: folder.path().to_owned(), rubrics: vec![file], by: "ann".to_owned() };
+        let view = View::new(store.clone(), address, token.map(str::to_owned)).used_by(desk);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -220,6 +249,14 @@ fn nothing_that_was_recorded_becomes_markup() {
         "/verdicts/v1".to_owned(),
         "/failures".to_owned(),
         "/label".to_owned(),
+        "/label/traces".to_owned(),
+        "/label/runs/run1".to_owned(),
+        format!("/label/runs/run1?rubric={asked}"),
+        format!("/label/runs/run1?criterion={asked}"),
+        format!("/label/runs/run1?undo={asked}%2Fa&at={asked}&after={asked}"),
+        "/calibration".to_owned(),
+        "/calibration/r%20%3Cscript%3Epwned()%3C%2Fscript%3E".to_owned(),
+        format!("/calibration/{asked}"),
         "/live".to_owned(),
     ] {
         let (status, head, body) = served.get(&path);
@@ -261,7 +298,7 @@ fn nobody_gets_out_of_the_store_or_in_under_another_name() {
     let port = served.address.port().to_string();
     assert_eq!(served.ask("GET", "/", &[("host", &format!("localhost:{port}"))], "").0, 200);
     assert_eq!(served.ask("DELETE", "/traces", &[], "").0, 405);
-    assert_eq!(served.get("/traces?page=-1").0, 400);
+    assert_eq!(served.get("/traces?after=x").0, 400);
 }
 
 #[test]
@@ -320,4 +357,119 @@ fn the_live_list_comes_at_once_and_ends_with_the_view() {
     let _ = served.stop.replace(oneshot::channel().0).unwrap().send(());
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
+}
+
+/// Labels by the rubric that are in the store: trial, word, who.
+fn words(served: &Served) -> Vec<(String, serde_json::Value, String)> {
+    let records = served.store.reader().unwrap().records("label").unwrap();
+    let text = |record: &holdback::store::log::Record, name: &str| record.data[name].as_str().unwrap().to_owned();
+    let mut all: Vec<_> =
+        records.iter().map(|record| (text(record, "trial"), record.data["word"].clone(), text(record, "by"))).collect();
+    all.sort_by_key(|(trial, _, by)| (by.clone(), trial.clone()));
+    all.retain(|(_, _, by)| by == "ann");
+    all
+}
+
+#[test]
+fn labels_are_given_blind_and_taken_back_and_the_judge_is_held_against_them() {
+    let served = Served::new(Some(TOKEN));
+    let (cookie, origin) = (format!("holdback_view={TOKEN}"), format!("http://{}", served.address));
+    let page = |path: &str| served.ask("GET", path, &[("cookie", &cookie)], "");
+    let (status, _, first) = page("/label/runs/run1");
+    assert_eq!(status, 200, "{first}");
+    for secret in ["JUDGED", "OTHER", "mock/"] {
+        assert!(!first.contains(secret), "whoever labels must not see {secret}\n{first}");
+    }
+    assert!(!served.get("/label/runs/run1").2.contains("name=\"word\""), "without the token there is nothing to press");
+    let csrf = first.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("cookie", cookie.as_str()),
+        ("origin", origin.as_str()),
+    ];
+    let rubric = "r%20%3Cscript%3Epwned()%3C%2Fscript%3E";
+    let say = |about: &str, word: &str, headers: &[(&str, &str)]| {
+        let body = format!("csrf={csrf}&rubric={rubric}&about={about}&word={word}");
+        served.ask("POST", "/label/runs/run1", headers, &body)
+    };
+    assert_eq!(say("t1%2Fa", "no", &headers[..1]).0, 403);
+    assert_eq!(say("t1%2Fa", "no", &headers[..2]).0, 403);
+    for (about, word, wanted) in
+        [("t1%2Fa", "3", 400), ("t1%2Fa", "maybe", 400), ("t9%2Fa", "no", 404), ("t1%2Fb", "no", 404), ("", "no", 404)]
+    {
+        assert_eq!(say(about, word, &headers).0, wanted, "{about} {word}");
+    }
+    assert_eq!(words(&served), []);
+    let (status, head, _) = say("t1%2Fa", "no", &headers);
+    assert!(status == 303 && head.contains("undo=t1%2fa"), "{head}");
+    assert_eq!(words(&served), [("t1".to_owned(), json!("no"), "ann".to_owned())]);
+    // The next question is about the other trial; the last answer can be taken back.
+    let place = head.split("location: ").nth(1).unwrap().lines().next().unwrap().replace("undo=t1%2fa", "undo=t1%2Fa");
+    let (_, _, next) = page(&place);
+    assert!(next.contains("value=\"t2/a\"") && next.contains("value=\"back\""), "{next}");
+    let (_, head, _) = say("t1%2Fa", "back", &headers);
+    assert!(head.contains("at=t1%2fa"), "{head}");
+    assert_eq!(words(&served), [("t1".to_owned(), json!(null), "ann".to_owned())]);
+    assert!(page("/label/runs/run1").2.contains("value=\"t1/a\""), "what was taken back is open again");
+    say("t1%2Fa", "no", &headers);
+    say("t2%2Fa", "yes", &headers);
+    assert!(page("/label/runs/run1").2.contains("All done"));
+    // Two people, one judge that failed both: agreement and confusion with their counts.
+    let (status, _, page) = page(&format!("/calibration/{rubric}"));
+    assert!(status == 200 && page.contains("Judge too lenient") && page.contains("People among themselves"), "{page}");
+    assert!(page.contains("3 labelled trials"), "{page}");
+}
+
+#[test]
+fn searches_are_kept_in_the_store_and_forgotten_again() {
+    let served = Served::new(Some(TOKEN));
+    let (cookie, origin) = (format!("holdback_view={TOKEN}"), format!("http://{}", served.address));
+    let page = |path: &str| served.ask("GET", path, &[("cookie", &cookie)], "").2;
+    let first = page("/traces?q=order&tag=a%3Db");
+    let csrf = first.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("cookie", cookie.as_str()),
+        ("origin", origin.as_str()),
+    ];
+    let good = format!("csrf={csrf}&q=order&tag=a%3Db&name=Late+orders&after=1&evil=%2F%2Fx");
+    assert_eq!(served.ask("POST", "/filters", &headers[..2], &good).0, 403);
+    assert_eq!(served.ask("POST", "/filters", &headers, &format!("csrf={csrf}")).0, 400);
+    let (status, head, _) = served.ask("POST", "/filters", &headers, &good);
+    assert!(status == 303 && head.contains("location: /traces?q=order&tag=a%3db"), "{head}");
+    // Everybody who looks at the store sees it, as a link.
+    assert!(served.get("/traces").2.contains("href=\"/traces?q=order&amp;tag=a%3Db\""));
+    assert!(!served.get("/traces").2.contains("/filters/forget"), "only who may write can forget");
+    let id = page("/traces").split("Late orders").next().unwrap().len();
+    let id = page("/traces")[id..].split("name=\"id\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert_eq!(served.ask("POST", "/filters/forget", &headers, &format!("csrf={csrf}&id=none")).0, 404);
+    assert_eq!(served.ask("POST", "/filters/forget", &headers, &format!("csrf={csrf}&id={id}")).0, 303);
+    assert!(!served.get("/traces").2.contains("Late orders"));
+}
+
+#[test]
+fn a_page_goes_on_where_the_one_before_ended() {
+    let served = Served::new(None);
+    let mut writer = served.store.writer().unwrap();
+    for n in 0..120u64 {
+        // Three at a time begin at the same instant.
+        let at = Timestamp(1_770_000_000_000_000 + (n as i64 / 3) * 1_000_000);
+        let what = What::TraceStarted(TraceStarted { name: Some(format!("many-{n:03}")), ..TraceStarted::default() });
+        writer.accept(&TraceEvent { trace: TraceId(1000 + u128::from(n)), at, what }).unwrap();
+    }
+    drop(writer);
+    let mut seen = Vec::new();
+    let mut next = Some("/traces?q=many".to_owned());
+    while let Some(path) = next {
+        let (status, _, page) = served.get(&path);
+        assert_eq!(status, 200, "{page}");
+        let names = page.split(">many-").skip(1).map(|rest| rest[..3].parse::<u64>().unwrap());
+        seen.extend(names);
+        let older = page
+            .split("<a href=\"")
+            .find(|rest| rest.contains("rel=\"next\"") && rest.find("rel=\"next\"") < rest.find('>'));
+        next = older.map(|rest| rest.split('"').next().unwrap().replace("&amp;", "&"));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..120).collect::<Vec<_>>());
 }

@@ -1,6 +1,7 @@
 //! `holdback view`: the store in a browser.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,10 +9,10 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, Global, Misuse, out};
+use super::{Exit, Global, Misuse, judging, out};
 use crate::capture::child::{self, Env, Spec};
 use crate::capture::ids;
-use crate::view::{self, View};
+use crate::view::{self, Desk, View};
 
 /// How long pages that are on their way may take after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(3);
@@ -19,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug, Args)]
 #[command(
     after_help = "It listens on this machine only and reads. With --write, whoever opens the address that is printed may leave \
-                  labels, which go into the log like everything else.\n\nExamples:\n  holdback view --open\n  \
+                  labels and keep searches, which go into the log like everything else.\n\nExamples:\n  holdback view --open\n  \
                   holdback view --write --listen 127.0.0.1:5000"
 )]
 pub struct ViewArgs {
@@ -29,9 +30,15 @@ pub struct ViewArgs {
     /// Open it in the browser
     #[arg(long)]
     open: bool,
-    /// Let whoever opens the printed address leave labels
+    /// Let whoever opens the printed address leave labels and keep searches
     #[arg(long)]
     write: bool,
+    /// Label by this rubric; any number of them [default: those in rubrics/ and in the suites of the runs]
+    #[arg(long, value_name = "FILE")]
+    rubric: Vec<PathBuf>,
+    /// In whose name labels are kept
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "me")]
+    by: String,
 }
 
 /// Serves pages until it is told to stop.
@@ -46,6 +53,10 @@ pub fn run(global: &Global, args: &ViewArgs) -> anyhow::Result<Exit> {
         .into());
     }
     let store = global.existing_store()?;
+    for path in &args.rubric {
+        judging::open_rubric(path)?;
+    }
+    let desk = Desk { rubrics: args.rubric.clone(), by: args.by.clone(), ..Desk::default() };
     let token = args.write.then(|| format!("{:016x}{:016x}", ids::random(), ids::random()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let done = runtime.block_on(async {
@@ -71,7 +82,7 @@ pub fn run(global: &Global, args: &ViewArgs) -> anyhow::Result<Exit> {
             }
             let _ = stop.send(());
         };
-        let served = view::serve(View::new(store, address, token), listener, wait);
+        let served = view::serve(View::new(store, address, token).used_by(desk), listener, wait);
         tokio::select! {
             done = served => done.context("serving pages"),
             () = async { let _ = stopped.await; tokio::time::sleep(GRACE).await } => Ok(()),

@@ -20,6 +20,7 @@ mod recorded;
 mod regrade;
 mod rounds;
 mod run;
+pub mod samples;
 mod sandbox;
 mod tape;
 mod target;

@@ -22,7 +22,7 @@ pub fn page(view: &View, _: &Ask, id: &str, number: &str) -> Result<Reply, Error
     let trace = format!("/traces/{}", loaded.summary.id);
     let last = loaded.conversation.calls.len();
     let body = html! {
-        nav.crumbs aria-label="Where" { a href="/traces" { "Traces" } " / " a href={ (trace) "#c" (number) } { (shorten(&loaded.name(), 60)) } " / #" (number) }
+        nav.crumbs aria-label="Where" { a href="/traces" { "Traces" } " / " a href=(super::trace::link(&loaded.summary.id.to_string(), call.number)) { (shorten(&loaded.name(), 60)) } " / #" (number) }
         h1 { "Call " (number) " " span.note { (call.model) } }
         p.note { (usage(call)) }
         div.card { (inside(&loaded, call)) }
@@ -127,7 +127,7 @@ fn pretty(value: &serde_json::Value) -> String {
 }
 
 /// A text, its greater part behind a click when it is long.
-fn folded(text: &str) -> Markup {
+pub fn folded(text: &str) -> Markup {
     let cut = |most: usize| text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
     let (short, long) = (cut(SHORT), cut(LONG));
     let left = text.len() - long;

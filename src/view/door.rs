@@ -10,7 +10,7 @@ use maud::Markup;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::{Error, View, call, diff, failures, frame, live, runs, scores, trace, traces};
+use super::{Error, View, calibration, call, diff, failures, filters, frame, label, live, runs, scores, trace, traces};
 
 /// The cookie that holds the session's token.
 const COOKIE: &str = "holdback_view";
@@ -103,6 +103,10 @@ async fn answer(State(Shared { view, closing }): State<Shared>, request: Request
     if ask.path == ["live", "events"] {
         return live::events(view, closing);
     }
+    if let ["traces", id, "events"] = ask.path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        let from = ask.get("from").parse().unwrap_or(0);
+        return live::of_trace(view, closing, (*id).to_owned(), from);
+    }
     let write = parts.method == Method::POST;
     // DuckDB and the disk may take their time; other pages don't wait for it.
     let done = tokio::task::spawn_blocking(move || if write { written(&view, &ask) } else { page(&view, &ask) }).await;
@@ -133,7 +137,11 @@ fn page(view: &View, ask: &Ask) -> Result<Reply, Error> {
         ["verdicts"] => runs::verdicts(view, ask),
         ["verdicts", id] => runs::verdict(view, ask, id),
         ["failures"] => failures::page(view, ask),
-        ["label"] => scores::desk(view, ask),
+        ["label"] => label::start(view, ask),
+        ["label", "traces"] => scores::desk(view, ask),
+        ["label", "runs", run] => label::desk(view, ask, run),
+        ["calibration"] => calibration::list(view, ask),
+        ["calibration", rubric] => calibration::one(view, ask, rubric),
         ["live"] => live::page(view, ask),
         ["assets", "page.css"] => Ok(Reply::Asset("text/css; charset=utf-8", crate::report::page::STYLE)),
         ["assets", "view.css"] => Ok(Reply::Asset("text/css; charset=utf-8", include_str!("assets/view.css"))),
@@ -149,6 +157,9 @@ fn written(view: &View, ask: &Ask) -> Result<Reply, Error> {
     let path: Vec<&str> = ask.path.iter().map(String::as_str).collect();
     match path.as_slice() {
         ["traces", id, "score"] => scores::give(view, ask, id),
+        ["label", "runs", run] => label::give(view, ask, run),
+        ["filters"] => filters::keep(view, ask),
+        ["filters", "forget"] => filters::forget(view, ask),
         _ => Err(Error::Missing("there is nothing to do here".to_owned())),
     }
 }

@@ -6,13 +6,14 @@ use crate::store::log::{Status, TraceSummary};
 use crate::trace::TraceOutcome;
 
 /// The parts of the view.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     ("/traces", "Traces"),
     ("/runs", "Runs"),
     ("/compare", "Compare"),
     ("/verdicts", "Verdicts"),
     ("/failures", "Failures"),
     ("/label", "Label"),
+    ("/calibration", "Calibration"),
     ("/live", "Live"),
 ];
 

@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use tokio::sync::watch;
 
 use super::door::{self, Ask, Reply};
-use super::{Error, View, frame};
+use super::{Error, View, frame, trace};
 use crate::report::page::words::{dollars, minute, seconds, shorten, tokens};
 use crate::store::log::{Status, TraceSummary};
 
@@ -61,21 +61,58 @@ fn row(trace: &TraceSummary) -> Markup {
     }
 }
 
+/// What a page that follows has been told.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    html: String,
+    /// The first call that may still change.
+    from: usize,
+    summary: Option<TraceSummary>,
+}
+
 /// The list again, whenever it has changed, until the view closes.
 pub fn events(view: Arc<View>, closing: watch::Receiver<bool>) -> Response<Body> {
-    let stream = stream::unfold((view, closing, String::new()), |(view, mut closing, before)| async move {
-        loop {
-            let again = view.clone();
-            let now = tokio::task::spawn_blocking(move || rows(&again).map(maud::PreEscaped::into_string)).await;
-            if let Ok(Ok(now)) = now
-                && now != before
-            {
-                return Some((Ok::<_, Infallible>(message(&now)), (view, closing, now)));
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                // Whether it says so or is gone: the view is closing.
-                _ = closing.changed() => return None,
+    follow(view, closing, Told::default(), |view, before| {
+        let html = rows(view).ok()?.into_string();
+        (html != before.html).then(|| (message("message", &html), Told { html, ..before.clone() }))
+    })
+}
+
+/// The calls of a trace as they are made, and a word when it has ended.
+pub fn of_trace(view: Arc<View>, closing: watch::Receiver<bool>, word: String, from: usize) -> Response<Body> {
+    follow(view, closing, Told { from, ..Told::default() }, move |view, before| {
+        let reader = view.reader().ok()?;
+        let summary = reader.trace(reader.resolve(&word).ok()?).ok()?;
+        if before.summary.as_ref() == Some(&summary) {
+            return None;
+        }
+        let loaded = view.trace(&summary.id.to_string()).ok()?;
+        let html = trace::rows(&loaded, before.from).into_string();
+        let from = trace::open_from(&loaded.conversation.calls);
+        let kind = if summary.status == Status::Live { "calls" } else { "over" };
+        Some((message(kind, &html), Told { from, summary: Some(summary), ..Told::default() }))
+    })
+}
+
+/// Asks again and again whether there is something new to tell.
+fn follow<F>(view: Arc<View>, closing: watch::Receiver<bool>, told: Told, news: F) -> Response<Body>
+where
+    F: Fn(&View, &Told) -> Option<(Bytes, Told)> + Send + Sync + 'static,
+{
+    let news = Arc::new(news);
+    let stream = stream::unfold((view, closing, told), move |(view, mut closing, before)| {
+        let news = news.clone();
+        async move {
+            loop {
+                let (again, known, ask) = (view.clone(), before.clone(), news.clone());
+                if let Ok(Some((bytes, told))) = tokio::task::spawn_blocking(move || ask(&again, &known)).await {
+                    return Some((Ok::<_, Infallible>(bytes), (view, closing, told)));
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(EVERY) => {}
+                    // Whether it says so or is gone: the view is closing.
+                    _ = closing.changed() => return None,
+                }
             }
         }
     });
@@ -85,8 +122,8 @@ pub fn events(view: Arc<View>, closing: watch::Receiver<bool>) -> Response<Body>
     response
 }
 
-fn message(html: &str) -> Bytes {
-    let mut text = String::new();
+fn message(kind: &str, html: &str) -> Bytes {
+    let mut text = format!("event: {kind}\n");
     for line in html.lines() {
         text.push_str("data: ");
         text.push_str(line);
@@ -100,6 +137,6 @@ fn message(html: &str) -> Bytes {
 mod tests {
     #[test]
     fn a_message_holds_its_lines_together() {
-        assert_eq!(super::message("a\nb"), "data: a\ndata: b\n\n");
+        assert_eq!(super::message("calls", "a\nb"), "event: calls\ndata: a\ndata: b\n\n");
     }
 }

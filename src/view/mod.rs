@@ -2,14 +2,18 @@
 //! nobody is kept from recording or folding. It reads; whoever holds the session's token may also leave scores.
 
 pub mod agents;
+mod calibration;
 mod call;
 pub mod conversation;
 pub mod diff;
 mod door;
 mod failures;
+mod filters;
 mod frame;
 pub mod gather;
+mod label;
 mod live;
+mod rubrics;
 mod runs;
 mod scores;
 mod trace;
@@ -18,6 +22,7 @@ mod traces;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,15 +58,37 @@ pub enum Error {
     Gate(#[from] GateError),
 }
 
+/// Where and by whom a view is used.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The folder in which `rubrics/` and `suites/` lie.
+    pub folder: PathBuf,
+    /// Rubrics to label by; those in `rubrics/` when there are none.
+    pub rubrics: Vec<PathBuf>,
+    /// In whose name is labelled.
+    pub by: String,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Desk { folder: PathBuf::from("."), rubrics: Vec::new(), by: "me".to_owned() }
+    }
+}
+
 /// A view of a store.
 #[derive(Debug)]
 pub struct View {
     store: Store,
+    desk: Desk,
     /// What a browser shows to be allowed to write; `None` when nobody may.
     token: Option<String>,
     /// Names under which it may be asked.
     hosts: Vec<String>,
     read: Mutex<Vec<Arc<trace::Loaded>>>,
+    /// The trials that are being labelled.
+    order: Mutex<Option<Arc<label::Order>>>,
+    /// What there is to choose from in a search.
+    words: Mutex<Option<Arc<traces::Words>>>,
 }
 
 impl View {
@@ -72,7 +99,15 @@ impl View {
         if address.ip().is_loopback() {
             hosts.extend([format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")]);
         }
-        View { store, token, hosts, read: Mutex::new(Vec::new()) }
+        let (desk, read, order, words) = Default::default();
+        View { store, desk, token, hosts, read, order, words }
+    }
+
+    /// The same, used by somebody.
+    #[must_use]
+    pub fn used_by(mut self, desk: Desk) -> Self {
+        self.desk = desk;
+        self
     }
 
     fn reader(&self) -> Result<Reader, Error> {

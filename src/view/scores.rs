@@ -3,18 +3,18 @@
 
 use maud::{Markup, html};
 
-use super::door::{Ask, Reply};
+use super::door::{Ask, Reply, escaped};
 use super::trace::Loaded;
 use super::{Error, View, call, frame};
 use crate::capture::clock;
-use crate::report::page::words::{count, shorten};
+use crate::report::page::words::shorten;
 use crate::store::index::Search;
 use crate::trace::{Score, Sink, TraceEvent, What};
 
 /// The score's name.
 const NAME: &str = "label";
-/// Traces that are looked through for one without a label.
-const MOST: u32 = 200;
+/// Who gives it.
+const BY: &str = "human";
 
 /// What was said of a trace, and where somebody who may can say more.
 pub fn given(loaded: &Loaded, ask: &Ask) -> Markup {
@@ -58,50 +58,41 @@ pub fn give(view: &View, ask: &Ask, word: &str) -> Result<Reply, Error> {
     let trace = view.trace(word)?.summary.id;
     let comment =
         Some(ask.field("comment")).filter(|text| !text.is_empty()).map(|text| text.chars().take(2000).collect());
-    let score = Score {
-        name: NAME.to_owned(),
-        by: "human".to_owned(),
-        value,
-        label: Some(label.to_owned()),
-        comment,
-        call: None,
-    };
+    let score =
+        Score { name: NAME.to_owned(), by: BY.to_owned(), value, label: Some(label.to_owned()), comment, call: None };
     let mut writer = view.store.writer()?;
     writer.accept(&TraceEvent { trace, at: clock::now(), what: What::Scored(score) })?;
-    Ok(Reply::There(if ask.field("back") == "desk" { "/label".to_owned() } else { format!("/traces/{trace}") }))
+    Ok(Reply::There(if ask.field("back") == "desk" { "/label/traces".to_owned() } else { format!("/traces/{trace}") }))
 }
 
 /// The next trace that nobody has labelled.
 pub fn desk(view: &View, ask: &Ask) -> Result<Reply, Error> {
-    let search = Search { text: ask.get("q").to_owned(), most: MOST, ..Search::default() };
-    let found = view.index()?.search(&search)?;
-    let reader = view.reader()?;
-    let mut next = None;
-    let mut labelled = 0;
-    for one in &found {
-        let id = reader.resolve(&one.trace_id)?;
-        let known = reader.entries(id)?.into_iter().any(|entry| {
-            matches!(&entry.what, crate::store::log::Kept::Scored(_, score) if score.name == NAME && score.by == "human")
-        });
-        match known {
-            true => labelled += 1,
-            false => {
-                next = Some(one.trace_id.clone());
-                break;
-            }
-        }
-    }
-    let loaded = next.map(|id| view.trace(&id)).transpose()?;
+    let skipped: u32 = match ask.get("skip") {
+        "" => 0,
+        skip => skip.parse().map_err(|_| Error::Asked(format!("skip {skip:?}: expected a number")))?,
+    };
+    let search = Search {
+        text: ask.get("q").to_owned(),
+        unscored: Some((NAME.to_owned(), BY.to_owned())),
+        skip: skipped,
+        most: 1,
+        ..Search::default()
+    };
+    let next = view.index()?.search(&search)?.pop();
+    let loaded = next.map(|found| view.trace(&found.trace_id)).transpose()?;
+    let on = format!("/label/traces?q={}&skip={}", escaped(ask.get("q")), skipped.saturating_add(1));
     let body = html! {
-        h1 { "Label" }
-        p.lead { "One trace after the other, without its name and without how it came out: say whether the loop did what it was asked."
-            @if labelled > 0 { " " (count(labelled, "trace")) " before this one " @if labelled == 1 { "has" } @else { "have" } " a label." } }
+        nav.crumbs aria-label="Where" { a href="/label" { "Label" } " / traces" }
+        h1 { "Label traces" }
+        p.lead { "One trace after the other, without its name and without how it came out: say whether the loop did what it was asked." }
         @match &loaded {
             None => { (frame::empty("Every trace has its label, or there is none yet.", "holdback record -- YOUR COMMAND")) }
             Some(loaded) => {
                 div.card { @for one in loaded.conversation.calls.iter().take(40) { (call::blind(one)) } }
                 @match &ask.csrf {
-                    Some(csrf) => { div.card.stick { (form(&loaded.summary.id.to_string(), csrf, "desk")) } }
+                    Some(csrf) => { div.card.stick {
+                        (form(&loaded.summary.id.to_string(), csrf, "desk")) a.button href=(on) data-key="s" { "Skip " kbd { "s" } }
+                    } }
                     None => { div.card.empty { p { "This view only reads here." } p { code { "holdback view --write" } } } }
                 }
             }

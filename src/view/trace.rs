@@ -6,16 +6,18 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::agents::ShownAgent;
 use super::conversation::{self, Conversation, ShownCall};
 use super::door::{Ask, Reply};
 use super::{Error, View, call, frame, scores};
 use crate::context::Relation;
 use crate::report::page::words::{count, dollars, minute, seconds, shorten, tokens};
-use crate::store::log::{Kept, Reader, TraceSummary};
-use crate::trace::{CallId, Chunk, Headers, Note, Timestamp};
+use crate::store::log::{Kept, Reader, Status, TraceSummary};
+use crate::trace::{CallId, Chunk, Headers, Message, Note, Timestamp};
 
-/// Calls that come with the page itself.
+/// Calls that come with the page itself, and calls that a page lists.
 const AT_ONCE: usize = 6;
+const LISTED: usize = 1000;
 
 /// A trace, read whole.
 #[derive(Debug)]
@@ -80,6 +82,12 @@ pub fn page(view: &View, ask: &Ask, word: &str) -> Result<Reply, Error> {
     let (summary, calls) = (&loaded.summary, &loaded.conversation.calls);
     let span = Span::of(&loaded);
     let name = loaded.name();
+    let from = match ask.get("from") {
+        "" => 0,
+        from => from.parse::<usize>().map_err(|_| Error::Asked(format!("from {from:?}: expected a call's number")))?,
+    };
+    let from = (from.saturating_sub(1) / LISTED) * LISTED;
+    let live = summary.status == Status::Live;
     let body = html! {
         nav.crumbs aria-label="Where" { a href="/traces" { "Traces" } " / " span { (shorten(&name, 60)) } }
         h1 { (shorten(&name, 100)) " " (frame::standing(summary)) }
@@ -92,6 +100,8 @@ pub fn page(view: &View, ask: &Ask, word: &str) -> Result<Reply, Error> {
         }
         (scores::given(&loaded, ask))
         (contexts(calls))
+        (agents(&loaded.conversation.agent_tree))
+        (tools(calls))
         (files(&loaded))
         section {
             div.heading {
@@ -102,12 +112,48 @@ pub fn page(view: &View, ask: &Ask, word: &str) -> Result<Reply, Error> {
                 }
             }
             div.scale aria-hidden="true" { span { "0" } span { (seconds(span.length / 2e6)) } span { (seconds(span.length / 1e6)) } }
-            div.calls { @for (at, call) in calls.iter().enumerate() { (row(&loaded, call, &span, at < AT_ONCE)) } }
+            div.calls id="calls" data-follow=[live.then(|| follow(&loaded))] {
+                @for (at, call) in calls.iter().enumerate().skip(from).take(LISTED) { (row(&loaded, call, &span, at < AT_ONCE)) } }
+            @if live { p.note id="following" role="status" { "It goes on: calls appear as they are made." } }
+            (parts(&summary.id.to_string(), calls.len(), from))
             @if calls.is_empty() { p.note { "No model was called." } }
         }
         (notes(&loaded.conversation.notes))
     };
     Ok(Reply::Page(frame::page("/traces", &name, &body)))
+}
+
+/// The other parts of a trace of very many calls.
+fn parts(id: &str, calls: usize, from: usize) -> Markup {
+    html! { @if calls > LISTED {
+        nav.below aria-label="Parts of the trace" { @for first in (1..=calls).step_by(LISTED) {
+            a.button href={ "/traces/" (id) "?from=" (first) "#calls" } aria-current=[(first == from + 1).then_some("true")] { "#" (first) " to #" (calls.min(first + LISTED - 1)) } " "
+        } }
+    } }
+}
+
+/// The line of a call in the page of its trace.
+pub fn link(id: &str, number: usize) -> String {
+    match number > LISTED {
+        true => format!("/traces/{id}?from={number}#c{number}"),
+        false => format!("/traces/{id}#c{number}"),
+    }
+}
+
+/// The first call that may still change; the next one when all have ended.
+pub fn open_from(calls: &[ShownCall]) -> usize {
+    calls.iter().position(|call| call.end.is_none()).unwrap_or(calls.len()) + 1
+}
+
+/// Where a page hears how a trace goes on.
+fn follow(loaded: &Loaded) -> String {
+    format!("/traces/{}/events?from={}", loaded.summary.id, open_from(&loaded.conversation.calls))
+}
+
+/// The lines of a trace's calls from a number on, for a page that follows it.
+pub fn rows(loaded: &Loaded, from: usize) -> Markup {
+    let span = Span::of(loaded);
+    html! { @for call in loaded.conversation.calls.iter().skip(from.saturating_sub(1)).take(LISTED) { (row(loaded, call, &span, false)) } }
 }
 
 fn facts(loaded: &Loaded) -> Markup {
@@ -230,6 +276,43 @@ fn contexts(calls: &[ShownCall]) -> Markup {
             } }
         }
     }
+}
+
+/// The sub-agents as the tree they form.
+fn agents(tree: &[ShownAgent]) -> Markup {
+    html! { @if !tree.is_empty() {
+        details.card {
+            summary { b { "Agents" } " " span.note { (count(tree.len() as u64, "sub-agent")) } }
+            ul.tree { @for agent in tree.iter().take(200) { li style={ "margin-left:" (agent.depth.min(20) - 1) "rem" } {
+                b { (shorten(&agent.agent, 80)) } " " span.note { (count(agent.calls as u64, "call")) @if agent.failed_calls > 0 { ", " (agent.failed_calls) " failed" }
+                    " · " (tokens(agent.tokens as f64)) " tokens" @if let Some(usd) = agent.cost_usd { " · " (dollars(usd)) } }
+            } } }
+        }
+    } }
+}
+
+/// Which tools were called how often, and where.
+fn tools(calls: &[ShownCall]) -> Markup {
+    let mut used: Vec<(&str, Vec<usize>)> = Vec::new();
+    for call in calls {
+        for tool in call.answer.iter().flat_map(Message::tool_calls) {
+            match used.iter_mut().find(|(name, _)| *name == tool.name) {
+                Some((_, numbers)) => numbers.push(call.number),
+                None => used.push((&tool.name, vec![call.number])),
+            }
+        }
+    }
+    used.sort_by_key(|(_, numbers)| std::cmp::Reverse(numbers.len()));
+    html! { @if !used.is_empty() {
+        details.card {
+            summary { b { "Tools" } " " span.note { (count(used.iter().map(|(_, numbers)| numbers.len() as u64).sum(), "call")) " of " (count(used.len() as u64, "tool")) } }
+            ul.files { @for (name, numbers) in used.iter().take(100) { li {
+                code { (shorten(name, 80)) } " " span.note { (numbers.len()) " ×, at" }
+                @for number in numbers.iter().take(24) { " " a href={ "#c" (number) } { "#" (number) } }
+                @if numbers.len() > 24 { " …" }
+            } } }
+        }
+    } }
 }
 
 /// Files that changed, call by call.

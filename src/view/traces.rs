@@ -1,11 +1,14 @@
 //! The list of traces, and the search in it.
 
+use std::sync::{Arc, PoisonError};
+
 use maud::{Markup, html};
 
 use super::door::{Ask, Reply, escaped};
-use super::{Error, View, frame};
+use super::{Error, View, filters, frame};
+use crate::capture::clock;
 use crate::report::page::words::{dollars, minute, seconds, shorten, tokens};
-use crate::store::index::{Found, Search};
+use crate::store::index::{Found, Index, Search};
 use crate::trace::Timestamp;
 
 /// Traces on a page.
@@ -22,11 +25,33 @@ const OUTCOMES: [(&str, &str); 8] = [
     ("cut_off", "cut off"),
 ];
 
+/// How long words to choose from are kept: they are counted over every call there is.
+const FRESH: i64 = 60_000_000;
+
 /// Words to choose from.
-struct Words {
+#[derive(Debug)]
+pub struct Words {
+    at: Timestamp,
     models: Vec<String>,
     tools: Vec<String>,
     tags: Vec<String>,
+}
+
+/// The words that were read lately, or those of now.
+fn words(view: &View, index: &Index) -> Result<Arc<Words>, Error> {
+    let now = clock::now();
+    let known = view.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(known) = known.filter(|known| now.0 - known.at.0 < FRESH) {
+        return Ok(known);
+    }
+    let words = Arc::new(Words {
+        at: now,
+        models: index.models_used()?.into_iter().map(|one| one.word).collect(),
+        tools: index.tools_used()?.into_iter().map(|one| one.word).collect(),
+        tags: index.tags_used()?.into_iter().map(|one| one.word).collect(),
+    });
+    *view.words.lock().unwrap_or_else(PoisonError::into_inner) = Some(words.clone());
+    Ok(words)
 }
 
 /// The list.
@@ -34,24 +59,23 @@ pub fn list(view: &View, ask: &Ask) -> Result<Reply, Error> {
     let search = asked(ask)?;
     let index = view.index()?;
     let mut found = index.search(&search)?;
-    let words = Words {
-        models: index.models_used()?.into_iter().map(|one| one.word).collect(),
-        tools: index.tools_used()?.into_iter().map(|one| one.word).collect(),
-        tags: index.tags_used()?.into_iter().map(|one| one.word).collect(),
-    };
+    let words = words(view, &index)?;
     drop(index);
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
-    let any = ask.query.iter().any(|(key, value)| key != "page" && !value.is_empty());
+    let (kept, keep) = filters::shown(view, ask)?;
+    let any = ask.query.iter().any(|(key, value)| key != "after" && !value.is_empty());
     let body = html! {
         h1 { "Traces" }
+        (kept)
         (form(ask, &words))
+        (keep)
         @if found.is_empty() {
             @if any { div.card.empty { p { "No trace fits." } p { a href="/traces" { "Show all" } } } }
             @else { (frame::empty("Nothing is recorded yet.", "holdback record -- YOUR COMMAND")) }
         } @else {
             (table(&found))
-            (pages(ask, search.skip, more))
+            (pages(ask, &found, more))
         }
     };
     Ok(Reply::Page(frame::page("/traces", "Traces", &body)))
@@ -74,9 +98,15 @@ fn asked(ask: &Ask) -> Result<Search, Error> {
                 .map_err(|_| Error::Asked(format!("cost {cost:?}: expected a number of dollars")))?,
         ),
     };
-    let page: u32 = match ask.get("page") {
-        "" => 0,
-        page => page.parse().map_err(|_| Error::Asked(format!("page {page:?}: expected a number")))?,
+    let after = match ask.get("after") {
+        "" => None,
+        place => {
+            let (at, id) = place.split_once('.').unwrap_or_default();
+            let at = at
+                .parse()
+                .map_err(|_| Error::Asked(format!("after {place:?}: expected a place that a page linked to")))?;
+            Some((Timestamp(at), id.to_owned()))
+        }
     };
     Ok(Search {
         text: ask.get("q").to_owned(),
@@ -87,8 +117,9 @@ fn asked(ask: &Ask) -> Result<Search, Error> {
         min_cost,
         since: day(ask.get("since"), 0)?,
         until: day(ask.get("until"), 1)?,
-        skip: page.min(100_000) * PAGE,
+        after,
         most: PAGE + 1,
+        ..Search::default()
     })
 }
 
@@ -124,9 +155,9 @@ fn form(ask: &Ask, words: &Words) -> Markup {
             div.do {
                 button.main type="submit" { "Search" }
                 " " a href="/traces" { "Clear" }
-                button id="save-filter" type="button" hidden { "Keep this search" }
+                @if ask.csrf.is_none() { button id="save-filter" type="button" hidden { "Keep this search in this browser" } }
             }
-            div id="filters" {}
+            @if ask.csrf.is_none() { div id="filters" {} }
             (choice("tools", &words.tools)) (choice("models", &words.models)) (choice("tags", &words.tags))
         }
     }
@@ -182,20 +213,20 @@ fn tags(json: &str) -> Markup {
     }
 }
 
-fn pages(ask: &Ask, skip: u32, more: bool) -> Markup {
-    let page = skip / PAGE;
-    let to = |page: u32| {
-        let kept = ask.query.iter().filter(|(key, value)| key != "page" && !value.is_empty());
-        let mut query: Vec<String> = kept.map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
-        query.push(format!("page={page}"));
-        format!("/traces?{}", query.join("&"))
-    };
+/// The pages before and after: a page begins after the last trace of the one before, so that the hundredth is as cheap as the
+/// first.
+fn pages(ask: &Ask, found: &[Found], more: bool) -> Markup {
+    let kept = ask.query.iter().filter(|(key, value)| key != "after" && !value.is_empty());
+    let query: Vec<String> = kept.map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
+    let to =
+        |after: Option<String>| format!("/traces?{}", query.iter().cloned().chain(after).collect::<Vec<_>>().join("&"));
+    let next = found.last().filter(|_| more).map(|last| format!("after={}.{}", last.started_at.0, last.trace_id));
+    let later = !ask.get("after").is_empty();
     html! {
-        @if page > 0 || more {
+        @if later || next.is_some() {
             nav.below aria-label="Pages" {
-                @if page > 0 { a href=(to(page - 1)) rel="prev" { "← newer" } " " }
-                span.note { "page " (page + 1) }
-                @if more { " " a href=(to(page + 1)) rel="next" { "older →" } }
+                @if later { a href=(to(None)) rel="first" { "⇤ newest" } " " }
+                @if next.is_some() { a href=(to(next)) rel="next" { "older →" } }
             }
         }
     }

@@ -5,7 +5,7 @@
 
 mod cdp;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -33,7 +33,14 @@ impl Demo {
         holdback(&["gate", "--baseline", "demo-before", "--candidate", "demo-after:mock/script:small-2.yaml"])
             .output()
             .unwrap();
-        let mut view = holdback(&["view", "--write", "--listen", "127.0.0.1:0"])
+        judged(folder.path());
+        holdback(&["eval", "suites/fruit.yaml", "--name", "fruit"]).output().unwrap();
+        let label = ["judge", "label", "fruit", "--rubric", "suites/fruit-rubric.yaml", "--by", "ben"];
+        let mut labels =
+            holdback(&label).stdin(Stdio::piped()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let _ = labels.stdin.take().unwrap().write_all("n\n2\ny\n3\nn\nu\n".as_bytes());
+        labels.wait().unwrap();
+        let mut view = holdback(&["view", "--write", "--by", "ann", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -51,7 +58,7 @@ impl Demo {
     fn json(&self, args: &[&str]) -> Value {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdback"));
         let out = command.args(args).current_dir(self.folder.path()).env_remove("HOLDBACK_STORE").output().unwrap();
-        serde_json::from_slice(&out.stdout).unwrap()
+        serde_json::from_slice(&out.stdout).unwrap_or_default()
     }
 }
 
@@ -60,6 +67,31 @@ impl Drop for Demo {
         let _ = self.view.kill();
         let _ = self.view.wait();
     }
+}
+
+/// A suite with a rubric, whose judge fails everything that says pear.
+fn judged(folder: &Path) {
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "suites/judge.yaml",
+        "criteria:\n  a:\n    - {when: pear, say: no, reason: A pear.}\n    - {say: yes, reason: No pear.}\n  kind:\n    - {say: 2, reason: Fine.}\n",
+    );
+    write(
+        "suites/fruit-rubric.yaml",
+        "rubric: fruit\njudge: {model: 'mock/judge:judge.yaml'}\nprinciples: [{principle: No pears, criteria: [\
+        {id: a, ask: Is it free of pears?, see: [prompt, answer], required: true, yes: {means: no pear is named}},\
+        {id: kind, ask: How friendly is it?, see: [answer], levels: [{means: rude}, {means: plain}, {means: friendly}]}]}]\n",
+    );
+    write(
+        "suites/fruit.yaml",
+        "suite: fruit\nkind: capability\ntarget: {prompt: {}}\nmodels: [mock/echo]\ntrials: 2\n\
+        graders: [{type: stops}, {type: rubric, label: fruit, rubric: fruit-rubric.yaml}]\ntasks:\n  - {id: apple, prompt: an apple}\n  \
+        - {id: pear, prompt: a pear}\n",
+    );
 }
 
 /// axe-core, which knows what keeps people out; fetched once by a script.
@@ -107,6 +139,10 @@ fn every_page_is_without_complaint_and_open_to_everyone() {
         format!("/verdicts/{verdict}"),
         "/failures".to_owned(),
         "/label".to_owned(),
+        "/label/traces".to_owned(),
+        "/label/runs/fruit".to_owned(),
+        "/calibration".to_owned(),
+        "/calibration/fruit".to_owned(),
         "/live".to_owned(),
     ] {
         pages.push(demo.at(&path));
@@ -145,8 +181,9 @@ fn from_search_to_trace_to_diff_to_label_by_mouse_and_by_keyboard() {
     browser.click("button.main");
     browser.loaded();
     assert_eq!(browser.value("document.querySelectorAll('table.list tbody tr').length"), 1);
-    browser.click("#save-filter");
-    browser.until("document.querySelectorAll('#filters a').length === 1");
+    browser.click("#keep-filter");
+    browser.loaded();
+    browser.until("document.querySelectorAll('.kept a[aria-current]').length === 1");
     browser.click("table.list a.open");
     browser.loaded();
     assert!(browser.value("document.querySelector('h1').innerText").as_str().unwrap().contains("demo-stuck"));
@@ -184,11 +221,53 @@ fn from_search_to_trace_to_diff_to_label_by_mouse_and_by_keyboard() {
     browser.until("document.activeElement.closest('.call').id === 'c2'");
 
     // A label by one key, kept in the log.
-    browser.goto(&demo.at("/label?q=no+order"));
+    browser.goto(&demo.at("/label/traces?q=no+order"));
     browser.key("f");
     browser.loaded();
-    browser.until("location.pathname === '/label'");
+    browser.until("location.pathname === '/label/traces'");
     let scores = demo.json(&["traces", "show", "demo-stuck", "--json"])["scores"].clone();
     assert_eq!((scores[0][1]["label"].as_str(), scores[0][1]["by"].as_str()), (Some("fail"), Some("human")));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn trials_are_labelled_by_keyboard_and_by_mouse_and_the_judge_is_measured() {
+    let Some(mut browser) = Browser::start() else { return };
+    let demo = Demo::new();
+    browser.look(1280, 900, false);
+    browser.goto(&demo.address);
+    browser.goto(&demo.at("/label"));
+    browser.click("a[href^='/label/runs/']");
+    browser.loaded();
+    let asks = "document.querySelector('h1').innerText";
+    assert_eq!(browser.value(asks), "Is it free of pears?");
+    let press = |browser: &mut Browser, key: &str| {
+        browser.key(key);
+        browser.loaded();
+    };
+    // By keyboard: an answer, a level, one taken back, one skipped, one that can't be told.
+    press(&mut browser, "n");
+    assert_eq!(browser.value(asks), "How friendly is it?");
+    press(&mut browser, "3");
+    assert_eq!(browser.value(asks), "Is it free of pears?");
+    press(&mut browser, "z");
+    assert_eq!(browser.value(asks), "How friendly is it?");
+    press(&mut browser, "2");
+    press(&mut browser, "s");
+    assert_eq!(browser.value(asks), "How friendly is it?");
+    press(&mut browser, "u");
+    // By mouse.
+    browser.click("button[value=yes]");
+    browser.loaded();
+    browser.click("a[data-key=s]");
+    browser.loaded();
+    let labels = demo.json(&["judge", "labels", "--rubric", "suites/fruit-rubric.yaml", "--export", "labels.json"]);
+    assert!(labels.is_null(), "it goes to a file");
+    let file: Value = serde_json::from_slice(&std::fs::read(demo.folder.path().join("labels.json")).unwrap()).unwrap();
+    let own = file["items"].as_array().unwrap().iter().filter(|item| item["by"] == "ann");
+    let said: usize = own.map(|item| item["labels"].as_object().unwrap().len()).sum();
+    assert_eq!(said, 4, "{file}");
+    browser.goto(&demo.at("/calibration/fruit"));
+    assert_eq!(browser.value("document.querySelectorAll('table.confusion tbody tr').length"), 3);
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }

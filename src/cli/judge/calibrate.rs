@@ -11,13 +11,13 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{label, samples};
+use super::label;
 use crate::capture::{Proxy, clock};
 use crate::cli::judging::{self, Judge};
 use crate::cli::recording::{Limits, Recording};
 use crate::cli::runs::stored::Runs;
 use crate::cli::{Exit, Global, Misuse, out};
-use crate::eval::{CalibrationReport, Figure, Held, Judges, Labelled, Probe, Sitting, measure};
+use crate::eval::{CalibrationReport, Figure, Held, Judges, Labelled, Probe, Sitting, measure, samples};
 use crate::gate::judges::{self, JudgedRate};
 use crate::grade::Evidence;
 use crate::grade::rubric::Labels;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::samples::{self, Label as Labelled};
 use crate::capture::clock;
 use crate::cli::runs::stored::Runs;
 use crate::cli::{Exit, Global, Misuse, judging, out, suite_file};
+use crate::eval::samples::{self, Label as Labelled};
 use crate::grade::rubric::{Exhibit, Item, Labels, criteria_fingerprint};
 use crate::grade::{Change, Evidence};
 use crate::suite::{Criterion, Rubric};
@@ -80,7 +80,8 @@ pub fn run(global: &Global, args: &Label) -> anyhow::Result<Exit> {
     let mut desk = Desk { rubric: &rubric, run, by: &args.by, writer: store.writer()?, kept: 0, skipped: 0 };
     let mut lines = std::io::stdin().lock();
     let mut seen = 0;
-    for trial in in_turn(run, &evidence, &rubric) {
+    let passed = |trial: &Trial| samples::reading(evidence.get(&trial.id)?, &rubric.rubric)?.grade().grade.pass();
+    for trial in samples::in_turn(&run.trials, passed) {
         let Some(evidence) = evidence.get(&trial.id) else { continue };
         let open: Vec<&Criterion> = rubric
             .criteria()
@@ -108,22 +109,6 @@ fn only_rubric(suite: Option<&Path>) -> anyhow::Result<Rubric> {
         (Some((_, rubric)), true) => Ok(rubric),
         _ => Err(name_it().into()),
     }
-}
-
-/// Trials that the judge passed, failed and could not judge in turn, each kind in the run's own order: a label on a rare kind
-/// says most.
-fn in_turn<'a>(run: &'a RunRecord, evidence: &HashMap<String, Evidence>, rubric: &Rubric) -> Vec<&'a Trial> {
-    let mut kinds: BTreeMap<Option<bool>, Vec<&Trial>> = BTreeMap::new();
-    for trial in run.trials.iter().filter(|trial| trial.copy_of.is_none()) {
-        let reading = evidence.get(&trial.id).and_then(|evidence| samples::reading(evidence, &rubric.rubric));
-        kinds.entry(reading.and_then(|reading| reading.grade().grade.pass())).or_default().push(trial);
-    }
-    let most = kinds.values().map(Vec::len).max().unwrap_or(0);
-    let mut order = Vec::new();
-    for at in 0..most {
-        order.extend(kinds.values().filter_map(|kind| kind.get(at)));
-    }
-    order
 }
 
 /// Where a person sits and labels.

@@ -3,13 +3,12 @@
 mod calibrate;
 mod label;
 mod noise;
-mod samples;
 
 use clap::{Args, Subcommand};
 
 use super::{Exit, Global};
 
-pub use samples::calibrations;
+pub use crate::eval::samples::calibrations;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: holdback judge label last --rubric rubrics/honesty.yaml")]

@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::json;
 
-use super::samples;
 use crate::cli::runs::stored::Runs;
 use crate::cli::{Exit, Global, out};
-use crate::eval::{Bench, Figure, benches};
+use crate::eval::{Bench, Figure, benches, samples};
 use crate::grade::rubric::Reading;
 
 #[derive(Debug, Args)]

@@ -20,6 +20,10 @@ pub struct Search {
     /// Begun at or after, and before.
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
+    /// Without a score of this name by this scorer.
+    pub unscored: Option<(String, String)>,
+    /// Only what comes after the trace that began then and has this id: the next page.
+    pub after: Option<(Timestamp, String)>,
     /// So many are passed over, and so many shown.
     pub skip: u32,
     pub most: u32,
@@ -118,6 +122,16 @@ impl Search {
                 conditions.push(condition);
                 values.push(Value::Timestamp(duckdb::types::TimeUnit::Microsecond, micros));
             }
+        }
+        if let Some((name, by)) = &self.unscored {
+            conditions.push("trace_id NOT IN (SELECT trace_id FROM scores WHERE name = ? AND scored_by = ?)");
+            values.extend([text(name), text(by)]);
+        }
+        if let Some((Timestamp(micros), id)) = &self.after {
+            // In the order of the list. The first condition alone lets DuckDB pass over whole row groups.
+            conditions.push("started_at <= ? AND (started_at < ? OR trace_id > ?)");
+            let at = Value::Timestamp(duckdb::types::TimeUnit::Microsecond, *micros);
+            values.extend([at.clone(), at, text(id)]);
         }
         values.extend([Value::BigInt(i64::from(self.most)), Value::BigInt(i64::from(self.skip))]);
         let conditions = conditions.join(" AND ");

@@ -15,9 +15,30 @@
       if (later) later.outerHTML = html;
     }).catch(function () { call.dataset.piece = from; });
   }
-  calls.forEach(function (call) {
-    call.addEventListener("toggle", function () { if (call.open) load(call); });
-  });
+  function watch(call) { call.addEventListener("toggle", function () { if (call.open) load(call); }); }
+  calls.forEach(watch);
+  // A trace that goes on: its new calls are added, those that were open are shown again.
+  var list = document.getElementById("calls");
+  if (list && list.dataset.follow && window.EventSource) {
+    var source = new EventSource(list.dataset.follow);
+    var take = function (event) {
+      var fresh = document.createElement("template");
+      // The server escapes what was recorded; this is its own markup.
+      fresh.innerHTML = event.data;
+      Array.prototype.slice.call(fresh.content.querySelectorAll("details.call")).forEach(function (call) {
+        var old = document.getElementById(call.id), place = calls.indexOf(old);
+        if (old) { call.open = old.open; old.replaceWith(call); calls[place] = call; } else { list.append(call); calls.push(call); }
+        watch(call);
+        if (call.open) load(call);
+      });
+    };
+    source.addEventListener("calls", take);
+    source.addEventListener("over", function (event) {
+      take(event);
+      source.close();
+      document.getElementById("following").textContent = "It has ended: load the page again for all that it came to.";
+    });
+  }
   function shown(hash) {
     var call = hash.length > 1 && document.getElementById(hash.slice(1));
     if (call && call.classList.contains("call")) go(calls.indexOf(call), true);
@@ -58,7 +79,7 @@
   }
   document.addEventListener("keydown", function (event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input,select,textarea")) return;
-    var key = document.querySelector('[data-key="' + (/^[a-z]$/.test(event.key) ? event.key : "none") + '"]');
+    var key = document.querySelector('[data-key="' + (/^[a-z0-9]$/.test(event.key) ? event.key : "none") + '"]');
     if (key) { event.preventDefault(); key.click(); }
     else if (event.key === "j") { step(1); }
     else if (event.key === "k") { step(-1); }
@@ -74,11 +95,11 @@
     }
   });
   // Searches are kept in this browser only.
-  var save = document.getElementById("save-filter"), list = document.getElementById("filters");
+  var save = document.getElementById("save-filter"), links = document.getElementById("filters");
   function kept() { try { return JSON.parse(localStorage.getItem("holdback.filters")) || []; } catch (e) { return []; } }
   function keep(all) { try { localStorage.setItem("holdback.filters", JSON.stringify(all)); } catch (e) { /* not kept, then */ } draw(); }
   function draw() {
-    list.textContent = "";
+    links.textContent = "";
     kept().forEach(function (query, place) {
       var one = document.createElement("span"), link = document.createElement("a"), away = document.createElement("button");
       var words = [];
@@ -90,10 +111,10 @@
       away.setAttribute("aria-label", "Forget " + link.textContent);
       away.addEventListener("click", function () { var all = kept(); all.splice(place, 1); keep(all); });
       one.append(link, away);
-      list.append(one);
+      links.append(one);
     });
   }
-  if (save && list) {
+  if (save && links) {
     save.hidden = false;
     draw();
     save.addEventListener("click", function () {
