@@ -1,14 +1,30 @@
-//! A report of many trials: put together, and as the page. The targets are a second for 10,000 trials and two megabytes for the page of
-//! 1,000.
+//! A report of many trials: put together, and as the page; then reports and pages of a store of a million calls, as they are typed
+//! and asked for. The targets are a second for 10,000 trials, five seconds for a million calls, 100 ms (p95) for a page, and two megabytes
+//! for the report of 1,000 trials.
+//!
+//! `HOLDBACK_BENCH_CALLS` sets the size of the store. With `HOLDBACK_BENCH_STORE` it is made in that folder, unless it is there
+//! already, and stays there.
 #![allow(clippy::unwrap_used, reason = "a bench that panics has said what it had to say")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench reads the clock and the environment, and starts what it measures"
+)]
+
+mod store;
 
 use std::hint::black_box;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use holdback::gate::{Arm, Policy, decide_all};
 use holdback::report::overview::{Chosen, Held, Material, Overview, Transcript};
 use holdback::report::page;
 use holdback::stats::rng::Rng;
+use holdback::store::log::{Durability, Store};
 use holdback::trace::{Message, Role, Timestamp, TraceId, Usage};
 use holdback::trial::{Ending, Fingerprints, Grade, GradeRecord, Outcome, RunRecord, Trial, Variant};
 
@@ -106,5 +122,135 @@ fn reports(c: &mut Criterion) {
     }
 }
 
-criterion_group! { name = benches; config = Criterion::default().sample_size(10); targets = reports }
+const DAY: i64 = 86_400_000_000;
+/// How often each page is asked for.
+const VISITS: usize = 40;
+
+/// A store of many calls in the last thirty days, with two runs of 10,000 trials, in a folder that may outlive the bench.
+fn big_store() -> (PathBuf, Option<tempfile::TempDir>) {
+    let most = if std::env::args().any(|arg| arg == "--test") { 2_000 } else { 1_000_000 };
+    let calls: u64 = std::env::var("HOLDBACK_BENCH_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(most);
+    let (folder, kept) = match std::env::var_os("HOLDBACK_BENCH_STORE") {
+        Some(folder) => (PathBuf::from(folder), None),
+        None => {
+            let dir = tempfile::tempdir().unwrap();
+            (dir.path().to_owned(), Some(dir))
+        }
+    };
+    if folder.join("log").is_dir() {
+        return (folder, kept);
+    }
+    let began = Instant::now();
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap();
+    let store = Store::open(&folder, Durability::Os).unwrap();
+    let (per_trace, start) = (50, now - 29 * DAY);
+    let every = 28 * DAY / i64::try_from(calls.div_ceil(per_trace)).unwrap().max(1);
+    store::write_calls(&store, store::Shape { calls, per_trace, fresh: 96, start, every });
+    let mut writer = store.writer().unwrap();
+    store::write_run(&mut writer, "baseline", 500, start);
+    store::write_run(&mut writer, "candidate", 500, start + DAY);
+    drop(writer);
+    let written = began.elapsed();
+    let folded = store::with_caller(|caller| holdback::store::index::Index::fold(&store, caller)).unwrap();
+    eprintln!("{} calls written in {written:.1?}, folded in {:.1?}", folded.calls, began.elapsed() - written);
+    (folder, kept)
+}
+
+fn holdback(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdback"));
+    command.arg("--store").arg(folder).args(args).stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// A view that ends with the bench.
+struct Served {
+    child: Child,
+    address: String,
+}
+
+impl Served {
+    fn of(folder: &Path) -> Self {
+        let mut command = holdback(folder, &["view", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
+        Served { child, address }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {}", &answer[..answer.len().min(300)]);
+        answer
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Pages that a person opens, one after the other; each visit of its own trace and page.
+fn pages(visit: usize) -> Vec<(&'static str, String)> {
+    vec![
+        ("traces", "/traces".to_owned()),
+        ("an older page of traces", format!("/traces?page={}", 3 * visit)),
+        ("traces by tool and outcome", "/traces?tool=run_tests&outcome=braked".to_owned()),
+        ("traces by model and tag", "/traces?model=mock/small&tag=team=shop".to_owned()),
+        ("traces by cost and day", "/traces?cost=0.02&outcome=failed".to_owned()),
+        ("traces by name", format!("/traces?q=job-0001{visit:02}")),
+        ("traces by what was said", format!("/traces?q=Do+task+{}.", 50 * visit)),
+        ("traces by words that are nowhere", format!("/traces?q=nowhere+to+be+found+{visit}")),
+        ("a trace", format!("/traces/job-0000{visit:02}")),
+        ("runs", "/runs".to_owned()),
+        ("failures", "/failures".to_owned()),
+    ]
+}
+
+/// Reports and pages of a big store. Pages are timed one by one: what counts is the slow ones.
+fn big(c: &mut Criterion) {
+    let (folder, _kept) = big_store();
+    let out = tempfile::tempdir().unwrap();
+    let file = |name: &str| out.path().join(name).display().to_string();
+    let (trials, loops) = (file("trials.html"), file("loops.html"));
+    let mut group = c.benchmark_group("store");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    let asked: [(&str, &[&str]); 3] = [
+        ("a report of 10,000 trials", &["report", "candidate", "-o", &trials]),
+        ("a report of 10,000 trials against 10,000", &["report", "candidate", "--baseline", "baseline", "-o", &trials]),
+        ("a report on all loops", &["report", "--production", "--since", "30d", "-o", &loops]),
+    ];
+    for (name, args) in asked {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                assert!(holdback(&folder, args).status().unwrap().success(), "{name}");
+            });
+        });
+    }
+    group.finish();
+    let view = Served::of(&folder);
+    let mut took: Vec<(&str, Vec<f64>)> = Vec::new();
+    for visit in 0..VISITS {
+        for (at, (name, path)) in pages(visit).into_iter().enumerate() {
+            let began = Instant::now();
+            black_box(view.get(&path));
+            if took.len() <= at {
+                took.push((name, Vec::new()));
+            }
+            took[at].1.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    for (name, mut times) in took {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+        eprintln!("page {name}: median {:.0} ms, p95 {:.0} ms, slowest {:.0} ms", at(0.5), at(0.95), at(1.0));
+    }
+}
+
+criterion_group! { name = benches; config = Criterion::default().sample_size(10); targets = reports, big }
 criterion_main!(benches);

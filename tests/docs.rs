@@ -1,5 +1,5 @@
-//! The book in docs/: its table of contents has every page, its links lead somewhere, and the reference of suites is what the schema
-//! says. `HOLDBACK_WRITE_DOCS=1 cargo test --test docs` writes the reference anew.
+//! The book in docs/: its table of contents has every page, its links lead somewhere, and the references are what the schemas
+//! say. `HOLDBACK_WRITE_DOCS=1 cargo test --test docs` writes them anew.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -110,14 +110,27 @@ fn members(out: &mut String, schema: &Value) {
     }
 }
 
-fn reference() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/suite.schema.json");
+/// What is listed: its name in the files' names, its title, and the page that explains it.
+const REFERENCES: [(&str, &str, &str); 4] = [
+    ("suite", "Suite", "eval.md"),
+    ("rubric", "Rubric", "rubrics.md"),
+    ("policy", "Policy", "gate.md"),
+    ("watch", "Watch", "rubrics.md"),
+];
+
+fn reference((file, title, page): (&str, &str, &str)) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{file}.schema.json"));
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let mut out = String::from(
-        "# Suites: every key\n\nMade from `schemas/suite.schema.json` by a test; [eval.md](eval.md) explains, this page lists.\n\n## Suite\n",
+    let several = match title {
+        "Policy" => "Policies of the gate".to_owned(),
+        "Watch" => "Rules of a watch".to_owned(),
+        title => format!("{title}s"),
+    };
+    let mut out = format!(
+        "# {several}: every key\n\nMade from `schemas/{file}.schema.json` by a test; [{page}]({page}) explains, this page lists.\n\n## {title}\n",
     );
     members(&mut out, &schema);
-    for (name, part) in schema["$defs"].as_object().unwrap() {
+    for (name, part) in schema["$defs"].as_object().into_iter().flatten() {
         let _ = write!(out, "\n## {name}\n");
         if let Some(about) = part["description"].as_str() {
             let _ = write!(out, "\n{}\n", line(about));
@@ -143,15 +156,18 @@ fn reference() -> String {
 }
 
 #[test]
-fn the_reference_of_suites_is_what_the_schema_says() {
-    let (path, text) = (docs().join("suite-reference.md"), reference());
-    if std::env::var_os("HOLDBACK_WRITE_DOCS").is_some() {
-        std::fs::write(&path, &text).unwrap();
+fn the_references_are_what_the_schemas_say() {
+    for one in REFERENCES {
+        let (name, text) = (format!("{}-reference.md", one.0), reference(one));
+        let path = docs().join(&name);
+        if std::env::var_os("HOLDBACK_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(&path).unwrap_or_default() == text,
+            "docs/{name} is not what the schema says: HOLDBACK_WRITE_DOCS=1 cargo test --test docs"
+        );
     }
-    assert!(
-        std::fs::read_to_string(&path).unwrap() == text,
-        "docs/suite-reference.md is not what the schema says: HOLDBACK_WRITE_DOCS=1 cargo test --test docs"
-    );
 }
 
 /// Every command with what it says of itself, and its help.

@@ -130,6 +130,9 @@ fn answer(global: &Global, tools: &[&Tool], line: &str) -> Option<Value> {
         Ok(asked) => asked,
         Err(error) => return Some(refused(&Value::Null, -32700, &format!("not JSON: {error}"))),
     };
+    if !asked.is_object() {
+        return Some(refused(&Value::Null, -32600, "a request is one JSON object; several are sent one a line"));
+    }
     let id = asked.get("id")?.clone();
     let Some(method) = asked["method"].as_str() else { return Some(refused(&id, -32600, "a request has a method")) };
     let params = &asked["params"];
@@ -190,7 +193,11 @@ fn called(global: &Global, (_, _, known, work): &Tool, arguments: &Value) -> Val
 
 fn check(known: &[(&str, &str, &str, bool)], arguments: &Value) -> anyhow::Result<()> {
     let empty = serde_json::Map::new();
-    let given = arguments.as_object().unwrap_or(&empty);
+    let given = match arguments {
+        Value::Null => &empty,
+        Value::Object(given) => given,
+        other => return Err(Misuse(format!("arguments: expected an object, not {other}")).into()),
+    };
     for (name, value) in given {
         let Some((_, kind, ..)) = known.iter().find(|argument| argument.0 == name) else {
             let names: Vec<&str> = known.iter().map(|argument| argument.0).collect();

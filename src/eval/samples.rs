@@ -30,6 +30,9 @@ pub struct Label {
     pub criterion: String,
     /// `yes`, `no`, a level, or `unknown`; null where the person has taken it back.
     pub word: Value,
+    /// Whether that passes; `None` for unknown, and in labels of the first versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<bool>,
     pub by: String,
 }
 

@@ -104,7 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn a_regression_reads_well() {
-        insta::assert_snapshot!(gate(&super::super::samples::regress()));
+    fn every_verdict_reads_well() {
+        let all = super::super::samples::all().map(|(name, report)| format!("<!-- {name} -->\n{}", gate(&report)));
+        insta::assert_snapshot!(all.join("\n"));
     }
 }

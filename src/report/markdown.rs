@@ -1,5 +1,6 @@
 //! Markdown for a comment on a pull request and for a CI summary.
 
+use crate::gate::judges::{JudgeRow, JudgedRate};
 use crate::gate::{GateReport, MetricReport, SuiteReport, Verdict, p_value, percent, points, size};
 
 /// The first line of a comment: whoever posts it finds its own older one by this.
@@ -49,6 +50,7 @@ fn suite(suite: &SuiteReport) -> String {
         out.push('\n');
     }
     out.push_str(&tasks(suite));
+    out.push_str(&judges(&suite.judges));
     out.push_str(&figures(suite));
     if let Some(small) = super::fine_print(suite) {
         out.push_str(&format!("<sub>{}</sub>\n", escape(&small)));
@@ -98,6 +100,34 @@ fn tasks(suite: &SuiteReport) -> String {
     }
     out.push('\n');
     out
+}
+
+/// Pass rates by judges: raw, and corrected where the judge has been held against people.
+fn judges(rows: &[JudgeRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("| Judge | Baseline | Candidate | |\n|---|--:|--:|---|\n");
+    for row in rows {
+        let note = if row.may_block { "" } else { "informs only" };
+        let (before, after) = (judged(row.baseline.as_ref()), judged(row.candidate.as_ref()));
+        out.push_str(&format!("| {} | {before} | {after} | {note} |\n", code(&row.grader)));
+    }
+    out.push_str("\nCorrected for the judge's errors where it is calibrated, with 95 % intervals.\n\n");
+    out
+}
+
+/// `81.2 %, corrected 84.0 % [71.3, 93.8]`, or why it isn't.
+fn judged(rate: Option<&JudgedRate>) -> String {
+    let Some(rate) = rate else { return "–".to_owned() };
+    let raw = percent(rate.raw);
+    match (rate.corrected, rate.interval) {
+        (Some(value), Some(interval)) => {
+            let (lower, upper) = (100.0 * interval.lower, 100.0 * interval.upper);
+            format!("{raw}, corrected {} [{lower:.1}, {upper:.1}]", percent(value))
+        }
+        _ => format!("{raw} ({})", escape(rate.why.as_deref().unwrap_or("not corrected"))),
+    }
 }
 
 fn figures(suite: &SuiteReport) -> String {

@@ -1,7 +1,9 @@
 //! Reports for the tests of this room: one of each verdict, from the real gate.
 
+use crate::gate::judges::{JudgeRow, JudgedRate};
 use crate::gate::testing::{numbered, run};
 use crate::gate::{Arm, GateReport, Limit, Limits, Policy, Spread, decide, decide_all};
+use crate::stats::Interval;
 
 fn policy() -> Policy {
     Policy { margin: 0.1, ..Policy::for_kind("regression") }
@@ -50,6 +52,30 @@ pub fn invalid() -> GateReport {
     decide(&numbered("base", &twenty("pppp")), &numbered("cand", &twenty("pppi")), &policy()).unwrap()
 }
 
-pub fn all() -> [(&'static str, GateReport); 4] {
-    [("pass", pass()), ("regress", regress()), ("undecided", undecided()), ("invalid", invalid())]
+/// A pass in which judges had a word: one that was held against people, and one that was not.
+pub fn judged() -> GateReport {
+    let rate = |grader: &str, raw: f64, corrected: Option<f64>| JudgedRate {
+        grader: grader.to_owned(),
+        trials: 160,
+        raw,
+        corrected,
+        interval: corrected.map(|value| Interval { lower: value - 0.08, upper: value + 0.07 }),
+        why: corrected.is_none().then(|| "not calibrated: holdback judge calibrate".to_owned()),
+    };
+    let row = |grader: &str, may_block, before: Option<JudgedRate>, after| JudgeRow {
+        grader: grader.to_owned(),
+        may_block,
+        baseline: before,
+        candidate: Some(after),
+    };
+    let mut report = pass();
+    report.suites[0].judges = vec![
+        row("tone", true, Some(rate("tone", 0.81, Some(0.84))), rate("tone", 0.78, Some(0.8))),
+        row("a|b/<kind>", false, None, rate("a|b/<kind>", 0.5, None)),
+    ];
+    report
+}
+
+pub fn all() -> [(&'static str, GateReport); 5] {
+    [("pass", pass()), ("regress", regress()), ("undecided", undecided()), ("invalid", invalid()), ("judged", judged())]
 }

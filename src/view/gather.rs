@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::Error;
 use super::conversation;
 use crate::capture::clock;
-use crate::gate::{Arm, FORMAT, GateReport, Outcomes, Policy, TaskTrials, decide_all};
-use crate::report::overview::{Chosen, Held, Material, Overview, Transcript, wanted};
+use crate::eval::samples;
+use crate::gate::{Arm, FORMAT, GateReport, Outcomes, Policy, TaskTrials, decide_all, judges};
+use crate::report::overview::{Calibrated, Chosen, Hearsay, Held, Label, Material, Overview, Transcript, wanted};
 use crate::store::index::{Index, RunOutcomes};
 use crate::store::log::Reader;
 use crate::trace::TraceId;
@@ -44,9 +45,64 @@ pub fn overview(
         baselines.extend(held(index, word)?);
     }
     let history = history(index, &runs)?;
-    let gate = policy.map(|policy| gate(&baselines, &runs, policy)).transpose()?.flatten();
-    let overview = put_together(reader, &wanted.title, &runs, &baselines, gate, &history);
+    let hearsay = hearsay(reader, &runs, &baselines)?;
+    let gate = policy.map(|policy| gate(&baselines, &runs, &hearsay, policy)).transpose()?.flatten();
+    let overview =
+        put_together(reader, &wanted.title, Read { runs: &runs, baselines: &baselines, gate, hearsay, history });
     Ok((overview, runs))
+}
+
+/// What is known of the judges of these runs, where any judge had a part.
+///
+/// # Errors
+/// When the log can't be read.
+pub fn hearsay(reader: &Reader, runs: &[Chosen], baselines: &[Held]) -> Result<Hearsay, Error> {
+    let held = baselines.iter().map(|held| &held.arm);
+    let mut arms = held.chain(runs.iter().flat_map(|chosen| &chosen.arms));
+    if arms.all(|arm| arm.judged.is_empty()) {
+        return Ok(Hearsay::default());
+    }
+    let calibrations = samples::calibrations(reader)?.into_iter().map(|(fingerprint, one)| {
+        let (rubric, judges, whole, criteria) = (one.rubric, one.judges, one.whole, one.criteria);
+        (fingerprint, Calibrated { rubric, judges, whole, criteria, valid: one.valid, why: one.why })
+    });
+    let labels = samples::all_labels(reader)?.into_iter().map(|label| Label {
+        // The first versions did not keep what a word means; for these two nobody has to ask.
+        passes: label.passes.or(match label.word.as_str() {
+            Some("yes") => Some(true),
+            Some("no") => Some(false),
+            _ => None,
+        }),
+        trial: label.trial,
+        rubric: label.rubric,
+        criterion: label.criterion,
+    });
+    Ok(Hearsay { calibrations: calibrations.collect(), labels: labels.collect() })
+}
+
+/// Takes the word of judges that may only inform out of a run: what its trials count as without them.
+///
+/// # Errors
+/// When a variant has no trial left to count.
+pub fn without_hearsay(chosen: &mut Chosen, hearsay: &Hearsay) -> Result<(), Error> {
+    let (run, labels) = judges::without(&chosen.run, &|fingerprint| hearsay.is_valid(fingerprint));
+    if !labels.is_empty() {
+        for arm in &mut chosen.arms {
+            *arm = Arm::from_run(&run, Some(&arm.variant))?;
+        }
+        chosen.run = run;
+    }
+    Ok(())
+}
+
+/// What was read for a report.
+#[derive(Debug)]
+pub struct Read<'a> {
+    pub runs: &'a [Chosen],
+    pub baselines: &'a [Held],
+    pub gate: Option<GateReport>,
+    pub hearsay: Hearsay,
+    pub history: Vec<Arm>,
 }
 
 /// `RUN:VARIANT`, taken apart. Names of variants may hold colons, names of runs may not.
@@ -100,7 +156,12 @@ pub fn history(index: &Index, runs: &[Chosen]) -> Result<Vec<Arm>, Error> {
 ///
 /// # Errors
 /// When an arm has no baseline, or several and none of its name, or two can't be compared.
-pub fn gate(baselines: &[Held], runs: &[Chosen], policy: PolicyFor<'_>) -> Result<Option<GateReport>, Error> {
+pub fn gate(
+    baselines: &[Held],
+    runs: &[Chosen],
+    hearsay: &Hearsay,
+    policy: PolicyFor<'_>,
+) -> Result<Option<GateReport>, Error> {
     if baselines.is_empty() {
         return Ok(None);
     }
@@ -123,23 +184,22 @@ pub fn gate(baselines: &[Held], runs: &[Chosen], policy: PolicyFor<'_>) -> Resul
         asked.push((baseline, arm, policy(arm)));
     }
     let asked: Vec<(&Arm, &Arm, &Policy)> = asked.iter().map(|(b, c, policy)| (*b, *c, policy)).collect();
-    Ok(Some(decide_all(&asked)?))
+    let mut report = decide_all(&asked)?;
+    for (report, (baseline, candidate, policy)) in report.suites.iter_mut().zip(&asked) {
+        let known = |fingerprint: &str| hearsay.known(fingerprint);
+        report.judges = judges::rows(&baseline.judged, &candidate.judged, policy.judges, &known);
+    }
+    Ok(Some(report))
 }
 
 /// The report, with the conversations that explain its failures.
-pub fn put_together(
-    reader: &Reader,
-    title: &str,
-    runs: &[Chosen],
-    baselines: &[Held],
-    gate: Option<GateReport>,
-    history: &[Arm],
-) -> Overview {
+pub fn put_together(reader: &Reader, title: &str, read: Read<'_>) -> Overview {
+    let Read { runs, baselines, gate, hearsay, history } = read;
     let mut suites: Vec<&str> = runs.iter().map(|chosen| chosen.run.suite.as_str()).collect();
     suites.dedup();
     let title = if title.is_empty() { suites.join(", ") } else { title.to_owned() };
-    let made = clock::now();
-    let mut material = Material { title, made, runs, baselines, gate, history, ..Material::default() };
+    let (made, history, transcripts) = (clock::now(), history.as_slice(), Vec::new());
+    let mut material = Material { title, made, runs, baselines, gate, history, hearsay, transcripts };
     let traces = wanted(&material);
     material.transcripts = traces.into_iter().filter_map(|trace| Some((trace, transcript(reader, trace)?))).collect();
     Overview::of(material)

@@ -119,6 +119,7 @@ pub fn give(view: &View, ask: &Ask, word: &str) -> Result<Reply, Error> {
         rubric: sitting.rubric.rubric.clone(),
         criteria: criteria_fingerprint(&sitting.rubric),
         criterion: criterion.id.clone(),
+        passes: criterion.level(&word).map(|level| level >= criterion.pass_at()),
         word,
         by: sitting.by.clone(),
     };

@@ -3,6 +3,7 @@
 
 mod demo;
 mod import;
+mod mcp;
 mod report;
 mod words;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use predicates::prelude::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{holdback, json as asked, stdout};
 
@@ -108,48 +108,4 @@ fn production_says_how_loops_did_and_what_they_left() {
     assert_eq!((left["merged"].as_u64() >= Some(1), left["lines_added"].as_u64() >= Some(2)), (true, true), "{left}");
     stdout(folder.path(), &["report", "--production", "--since", "1d", "-o", "p.html"]);
     assert!(fs::read_to_string(folder.path().join("p.html")).unwrap().contains("ended well"));
-}
-
-#[test]
-fn an_agent_asks_over_mcp() {
-    let folder = super::demo();
-    let call = |id: u32, name: &str, arguments: Value| {
-        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": name, "arguments": arguments}})
-            .to_string()
-    };
-    let lines = [
-        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2024-11-05"}})
-            .to_string(),
-        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string(),
-        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).to_string(),
-        call(3, "list_traces", json!({"tool": "refund_order"})),
-        call(4, "show_trace", json!({"trace": "demo-refund"})),
-        call(5, "diff_traces", json!({"a": "demo-refund", "b": "demo-stuck"})),
-        call(6, "show_trace", json!({"trace": "nosuch"})),
-        call(7, "show_trace", json!({"trace": 5})),
-        call(8, "show_trace", json!({"trace": "last", "colour": "red"})),
-        call(9, "run_suite", json!({"suite": "s.yaml", "budget_usd": 1})),
-        call(10, "sql", json!({"query": "DELETE FROM calls"})),
-        "not json".to_owned(),
-    ];
-    let out =
-        holdback(folder.path()).arg("mcp").write_stdin(lines.join("\n")).assert().success().get_output().stdout.clone();
-    let answers: Vec<Value> =
-        String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(answers.len(), 11, "a notification has no answer");
-    assert_eq!(answers[0]["result"]["protocolVersion"], "2024-11-05");
-    let names: Vec<&str> =
-        answers[1]["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    assert!(names.contains(&"failures") && !names.contains(&"run_suite"), "{names:?}");
-    let text = |at: usize| answers[at]["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned();
-    assert!(text(2).contains("demo-refund") && !text(2).contains("demo-stuck"), "{}", text(2));
-    assert!(text(3).contains("calls: refund_order"), "{}", text(3));
-    assert!(text(4).contains("+user: Refund order B-99."), "{}", text(4));
-    for (at, words) in [(5, "nosuch"), (6, "expected string"), (7, "there is no argument"), (9, "")] {
-        assert!(answers[at]["result"]["isError"] == true && text(at).contains(words), "{at}: {}", answers[at]);
-    }
-    assert_eq!(
-        (answers[8]["error"]["code"].as_i64(), answers[10]["error"]["code"].as_i64()),
-        (Some(-32602), Some(-32700))
-    );
 }

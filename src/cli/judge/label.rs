@@ -154,6 +154,7 @@ impl Desk<'_> {
                 rubric: self.rubric.rubric.clone(),
                 criteria: criteria_fingerprint(self.rubric),
                 criterion: criterion.id.clone(),
+                passes: criterion.level(&word).map(|level| level >= criterion.pass_at()),
                 word,
                 by: self.by.to_owned(),
             };
@@ -240,6 +241,7 @@ pub fn carry(global: &Global, args: &Move) -> anyhow::Result<Exit> {
                 rubric: rubric.rubric.clone(),
                 criteria: criteria_fingerprint(&rubric),
                 criterion: criterion.clone(),
+                passes: rubric.criterion(criterion).and_then(|known| Some(known.level(word)? >= known.pass_at())),
                 word: word.clone(),
                 by: item.by.clone(),
             };

@@ -1,13 +1,21 @@
 //! `holdback report --production`: how loops did in a span of time.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::delivered::delivered;
 use crate::capture::clock;
+use crate::cli::promote::{cases, failures::find};
 use crate::cli::{Global, Misuse, index};
-use crate::report::production::{Group, Production, Reason, Tool};
+use crate::report::production::{Case, FailureGroup, Failures, Group, Production, Reason, Tool};
 use crate::store::index::{Index, ProductionGroup};
+use crate::store::log::Reader;
 use crate::trace::Timestamp;
+
+/// Traces that are read for their failures: the newest of the span.
+const READ: usize = 600;
+/// Groups of failures that are listed.
+const GROUPS: usize = 20;
 
 /// `30d`, `12h`, `2w`, or a day like `2026-11-01`, as a time before now.
 pub fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
@@ -31,7 +39,8 @@ pub fn since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
 pub fn gather(global: &Global, span: &str, repo: Option<&Path>) -> anyhow::Result<Production> {
     let now = clock::now();
     let since = since(span, now)?;
-    let index = index::open(&global.existing_store()?, "report")?;
+    let store = global.existing_store()?;
+    let index = index::open(&store, "report")?;
     let groups = groups(&index, since, now)?;
     let earlier = Timestamp(since.0 - (now.0 - since.0));
     let before = groups_of(&index, earlier, since, "all")?.into_iter().next();
@@ -53,8 +62,51 @@ pub fn gather(global: &Global, span: &str, repo: Option<&Path>) -> anyhow::Resul
     let tools = tools.collect();
     let spans = index.production_spans(since, now)?;
     drop(index);
+    let failures = failures(&Arc::new(store.reader()?), since, now)?;
     let delivered = repo.map(|repo| delivered(repo, &spans, since, now)).transpose()?;
-    Ok(Production { made: now, since, until: now, groups, before, reasons, tools, delivered })
+    Ok(Production { made: now, since, until: now, groups, before, failures, reasons, tools, delivered })
+}
+
+/// Failures among the newest traces of the span, in groups.
+fn failures(reader: &Arc<Reader>, since: Timestamp, until: Timestamp) -> anyhow::Result<Failures> {
+    let mut lasts: Vec<Timestamp> =
+        reader.traces().iter().map(|trace| trace.last).filter(|last| *last >= since).collect();
+    lasts.sort_unstable();
+    let oldest = lasts.len().checked_sub(READ).map_or(since, |at| lasts[at]);
+    let found = find(reader, Some(oldest), false)?;
+    let known = cases::read(reader)?;
+    let more = found.groups.len().saturating_sub(GROUPS);
+    let groups: Vec<FailureGroup> = found
+        .groups
+        .into_iter()
+        .take(GROUPS)
+        .map(|group| FailureGroup {
+            case: known.iter().find(|case| case.group.as_ref() == Some(&group.id)).map(|case| case.id.clone()),
+            id: group.id,
+            kind: group.kind,
+            tool: group.tool,
+            says: group.says,
+            traces: group.count as u64,
+            newest_trace: group.newest.to_string(),
+        })
+        .collect();
+    let named = |id: &String| groups.iter().any(|group| group.case.as_ref() == Some(id));
+    let cases = known.into_iter().filter(|case| named(&case.id) || (since..until).contains(&case.opened));
+    let cases = cases.map(|case| Case {
+        id: case.id,
+        suite: case.suite,
+        file: case.file,
+        reason: case.reason,
+        opened: case.opened,
+        trace: case.trace.to_string(),
+    });
+    Ok(Failures {
+        looked_at: lasts.len().min(READ) as u64,
+        failed: found.failed.len() as u64,
+        cases: cases.collect(),
+        groups,
+        more: more as u64,
+    })
 }
 
 fn groups(index: &Index, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Group>> {

@@ -237,4 +237,23 @@ mod tests {
             assert!(error.contains(want), "{text}: {error}");
         }
     }
+
+    /// `HOLDBACK_BLESS=1 cargo test watch_schema` writes the file anew.
+    #[test]
+    fn the_watch_schema_in_the_repository_is_the_one_the_types_make() {
+        let settings = schemars::generate::SchemaSettings::draft2020_12();
+        let mut schema = settings.into_generator().into_root_schema_for::<Rules>().to_value();
+        schema["title"] = serde_json::json!("Rules of holdback watch");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/watch.schema.json");
+        let made = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if option_env!("HOLDBACK_BLESS").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == made, "schemas/watch.schema.json is old: run the test with HOLDBACK_BLESS=1 to write it anew");
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let fits = |text: &str| validator.is_valid(&yaml::<serde_json::Value>(text).unwrap());
+        assert!(fits("alerts: [{on: [stuck, rubric], command: [cat]}]\nidle: 2\n"));
+        assert!(!fits("idel: 3") && !fits("rubrics: [{rubric: r.yaml, sample: 2}]"));
+    }
 }

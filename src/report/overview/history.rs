@@ -1,6 +1,6 @@
 //! pass^1 and pass^k over the runs there were, a line for each suite and model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub struct Line {
     pub dots: Vec<Dot>,
 }
 
-/// The lines of the suites that are reported; a line of a single run is no history.
+/// The lines of the suites that are reported; a suite that was run once has no history.
 pub fn lines(history: &[Arm], arms: &[ArmView]) -> Vec<Line> {
     let mut by: BTreeMap<(&str, &str, &str), Vec<&Arm>> = BTreeMap::new();
     for arm in history.iter().filter(|arm| arms.iter().any(|shown| shown.suite == arm.suite)) {
@@ -54,5 +54,12 @@ pub fn lines(history: &[Arm], arms: &[ArmView]) -> Vec<Line> {
         let dots = runs.iter().map(dot).collect();
         Line { suite: suite.to_owned(), model: model.to_owned(), variant: variant.to_owned(), k, dots }
     };
-    by.into_iter().map(line).filter(|line| line.dots.len() > 1).collect()
+    let lines: Vec<Line> = by.into_iter().map(line).collect();
+    let mut runs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for one in &lines {
+        runs.entry(&one.suite).or_default().extend(one.dots.iter().map(|dot| dot.run.as_str()));
+    }
+    let often: BTreeSet<String> =
+        runs.into_iter().filter(|(_, runs)| runs.len() > 1).map(|(suite, _)| suite.to_owned()).collect();
+    lines.into_iter().filter(|line| often.contains(&line.suite)).collect()
 }

@@ -3,19 +3,20 @@
 mod arms;
 mod failures;
 mod history;
+mod judges;
 mod tasks;
 mod transcript;
 
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Arm, GateReport, Verdict};
-use crate::stats::Estimate;
 use crate::trace::{Timestamp, TraceId};
 use crate::trial::RunRecord;
 
 pub use arms::{ArmView, Point, Role, Spend, Spread};
 pub use failures::{Failure, wanted};
 pub use history::{Dot, Line};
+pub use judges::{Agreement, Calibrated, Hearsay, Label, Rate, Share, Source};
 pub use tasks::{Cell, Mark, Strip, TaskView};
 pub use transcript::{Said, Transcript};
 
@@ -36,8 +37,8 @@ pub struct Material<'a> {
     pub gate: Option<GateReport>,
     /// Earlier runs of the same suites, as arms of their outcomes; the oldest first.
     pub history: &'a [Arm],
-    /// Judges held against people's labels.
-    pub agreement: Vec<Agreement>,
+    /// What is known of judges.
+    pub hearsay: Hearsay,
     /// Conversations of [`wanted`] trials.
     pub transcripts: Vec<(TraceId, Transcript)>,
 }
@@ -54,22 +55,6 @@ pub struct Chosen {
 pub struct Held {
     pub arm: Arm,
     pub run: Option<RunRecord>,
-}
-
-/// How well a judge agrees with people.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Agreement {
-    pub judge: String,
-    /// Items that both people and the judge have a word on.
-    pub labels: u32,
-    pub agree: Option<Estimate>,
-    /// Cohen's kappa, `None` where it has no meaning.
-    pub kappa: Option<f64>,
-    /// How often the judge passes what people pass, and fails what people fail.
-    pub true_pass: Option<f64>,
-    pub true_fail: Option<f64>,
-    /// Items on which the judge abstained.
-    pub abstained: u32,
 }
 
 /// What stands at the top.
@@ -97,6 +82,9 @@ pub struct Overview {
     /// Failures that are counted and not listed.
     pub more_failures: usize,
     pub history: Vec<Line>,
+    /// Pass rates by judges, where there are any, and judges held against people.
+    #[serde(default)]
+    pub judged: Vec<Rate>,
     pub agreement: Vec<Agreement>,
     pub gate: Option<GateReport>,
 }
@@ -116,6 +104,8 @@ impl Overview {
         Overview {
             headline: headline(&material, &arms),
             history: history::lines(material.history, &arms),
+            judged: judges::rates(&material),
+            agreement: judges::agreement(&material),
             title: material.title,
             made: material.made,
             suites,
@@ -123,7 +113,6 @@ impl Overview {
             tasks,
             failures,
             more_failures,
-            agreement: material.agreement,
             gate: material.gate,
         }
     }
@@ -136,6 +125,25 @@ impl Overview {
     /// As JSON, under its format's name.
     pub fn to_json(&self) -> String {
         super::json::document(FORMAT, self)
+    }
+
+    /// The number of an arm's colour and shape: the same for the same name in every suite.
+    pub fn paint(&self, at: usize) -> usize {
+        let mut names: Vec<&str> = Vec::new();
+        for arm in &self.arms {
+            if !names.contains(&arm.label.as_str()) {
+                names.push(&arm.label);
+            }
+            if arm.label == self.arms[at].label {
+                break;
+            }
+        }
+        names.len().saturating_sub(1)
+    }
+
+    /// The arms of a suite, with the numbers of their colours.
+    pub fn painted<'a>(&'a self, suite: &'a str) -> Vec<(usize, &'a ArmView)> {
+        self.arms_of(suite).map(|(at, arm)| (self.paint(at), arm)).collect()
     }
 
     /// The arms of a suite, with their places in the list of all.
@@ -154,7 +162,17 @@ fn headline(material: &Material<'_>, arms: &[ArmView]) -> Headline {
         let why = "no trial of these runs could be measured, so there is nothing to say".to_owned();
         return Headline { verdict: None, word: "Nothing measured".to_owned(), why };
     }
-    let one = |arm: &ArmView| format!("{} passed {} of {}", arm.label, arm.passed, arm.trials);
+    let several = arms.iter().any(|arm| arm.suite != arms[0].suite);
+    let one = |arm: &ArmView| {
+        let place = if several { format!(" in {}", arm.suite) } else { String::new() };
+        match (arm.trials, arm.invalid) {
+            (0, invalid) => format!("{}{place}: nothing measured ({invalid} trials could not be)", arm.label),
+            (trials, 0) => format!("{}{place} passed {} of {trials}", arm.label, arm.passed),
+            (trials, invalid) => {
+                format!("{}{place} passed {} of {trials}, {invalid} not measured", arm.label, arm.passed)
+            }
+        }
+    };
     let mut why: Vec<String> = arms.iter().take(4).map(one).collect();
     if arms.len() > 4 {
         why.push(format!("{} more", arms.len() - 4));
@@ -177,7 +195,21 @@ mod tests {
         assert!(again.to_json() == text, "it came back different");
         insta::with_settings!({filters => vec![(r#""holdback": "[0-9.]+""#, r#""holdback": "VERSION""#)]}, {
             insta::assert_snapshot!(samples::small().to_json());
+            insta::assert_snapshot!("what_is_missing_broken_or_undecided_is_a_value", samples::ragged().to_json());
         });
+    }
+
+    #[test]
+    fn nothing_is_dropped_and_nothing_is_turned_green() {
+        let overview = samples::ragged();
+        let arm = &overview.arms[0];
+        assert_eq!((arm.trials, arm.passed, arm.invalid, arm.copies, arm.missing), (7, 5, 2, 1, 6));
+        assert_eq!((arm.broken_grades, arm.abstained_grades, arm.stuck, arm.finished), (5, 3, 1, false));
+        assert!(arm.pass_hat(1).is_none() && arm.curve[0].why.is_some(), "one task has no trial at all");
+        let spend = arm.spend.unwrap();
+        assert_eq!((spend.unpriced_trials, spend.usd.is_some()), (1, true));
+        let on_these = overview.agreement.iter().find(|one| one.from == Source::TheseTrials).unwrap();
+        assert_eq!((on_these.labels, on_these.unjudged), (3, 1));
     }
 
     #[test]

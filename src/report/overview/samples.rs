@@ -1,10 +1,12 @@
 //! Overviews for the tests of this room.
 
-use super::{Chosen, Held, Material, Overview, Transcript};
+use super::{Calibrated, Chosen, Hearsay, Held, Label, Material, Overview, Transcript};
 use crate::gate::testing::run;
 use crate::gate::{Arm, Policy, decide_all};
+use crate::stats::Counts;
+use crate::stats::judge::Calibration;
 use crate::trace::{Message, Part, Role, Timestamp, ToolCall, TraceId};
-use crate::trial::{RunRecord, Variant};
+use crate::trial::{Grade, GradeRecord, RunRecord, Variant};
 
 const NASTY: &str = "pay </script><script>alert(1)</script> \"'><img src=x onerror=alert(2)>";
 
@@ -44,6 +46,56 @@ pub fn small() -> Overview {
     })
 }
 
+/// What real runs are like: trials that never came, that broke, that are copies, graders that broke or had nothing to say, a run
+/// that was killed, and a judge that was held against people.
+pub fn ragged() -> Overview {
+    let mut run = with_why(run("r2", &[("whole", "pppf"), ("broken", "pipi"), ("missing", "pf"), ("none", "")]));
+    let say = |label: &str, kind: &str, grade| GradeRecord {
+        label: label.to_owned(),
+        kind: kind.to_owned(),
+        fingerprint: "f1".to_owned(),
+        required: false,
+        weight: 1.0,
+        grade,
+        reasons: Vec::new(),
+    };
+    for (at, trial) in run.trials.iter_mut().enumerate() {
+        trial.grades.push(match at % 4 {
+            0 => say("tone/kind", "criterion", Grade::Abstained { reason: "the judge could not tell".to_owned() }),
+            1 => say("tone/kind", "criterion", Grade::Broken { reason: "the judge answered 529".to_owned() }),
+            _ => say("tone/kind", "criterion", Grade::of(at % 3 == 0)),
+        });
+        trial.cost_usd = trial.cost_usd.filter(|_| at != 5);
+    }
+    run.trials[2].copy_of = Some(run.trials[0].id.clone());
+    run.trials[7].stuck = true;
+    let label = |at: usize, passes| Label {
+        trial: run.trials[at].id.clone(),
+        rubric: "manners".to_owned(),
+        criterion: "kind".to_owned(),
+        passes,
+    };
+    let labels = vec![label(2, Some(true)), label(3, Some(true)), label(7, Some(false)), label(4, Some(true))];
+    let counts = Calibration { passes: Counts { n: 40, c: 38 }, fails: Counts { n: 40, c: 35 } };
+    let calibrated = Calibrated {
+        rubric: "manners".to_owned(),
+        judges: vec!["mock/judge".to_owned()],
+        whole: counts,
+        criteria: [("kind".to_owned(), counts)].into(),
+        valid: false,
+        why: "the judge's specificity may be as low as 0.73, and 0.80 is needed".to_owned(),
+    };
+    let hearsay = Hearsay { calibrations: [("f1".to_owned(), calibrated)].into(), labels };
+    let runs = [chosen(run)];
+    Overview::of(Material {
+        title: "Ragged".into(),
+        made: Timestamp(1_700_000_100_000_000),
+        runs: &runs,
+        hearsay,
+        ..Material::default()
+    })
+}
+
 /// Every trial broke.
 pub fn broken() -> Overview {
     let runs = [chosen(with_why(run("r1", &[("a", "ii"), ("b", "ii")])))];
@@ -78,7 +130,7 @@ pub fn regressed() -> Overview {
         baselines: &baselines,
         gate: Some(gate),
         history: &history,
-        agreement: Vec::new(),
+        hearsay: Hearsay::default(),
         transcripts,
     })
 }

@@ -19,7 +19,7 @@ pub fn gate_table(gate: &GateReport) -> Markup {
     html! {
         @if gate.suites.iter().any(|suite| !suite.metrics.is_empty()) {
             div.scroll.gate {
-                table {
+                table.stack {
                     thead { tr {
                         th scope="col" { "Candidate" } th scope="col" { "verdict" } th scope="col" { "metric" } th.n scope="col" { "baseline" }
                         th.n scope="col" { "candidate" } th.n scope="col" { "difference" } th.n scope="col" { "bounds" } th.n scope="col" { "margin" }
@@ -28,10 +28,11 @@ pub fn gate_table(gate: &GateReport) -> Markup {
                     tbody { @for suite in &gate.suites { @for metric in &suite.metrics { tr {
                         th scope="row" { (suite.candidate.variant) @if several { span.note { " in " (suite.suite) } } }
                         td { (verdict_tag(metric.verdict)) }
-                        td { (metric.name) }
-                        td.n { (percent(metric.baseline)) } td.n { (percent(metric.candidate)) } td.n { (points(metric.difference)) }
-                        td.n { (points(metric.lower)) " to " (points(metric.upper)) } td.n { (size(metric.margin)) }
-                        td.n { (metric.baseline_trials) " / " (metric.candidate_trials) }
+                        td data-arm="metric" { (metric.name) }
+                        td.n data-arm="baseline" { (percent(metric.baseline)) } td.n data-arm="candidate" { (percent(metric.candidate)) }
+                        td.n data-arm="difference" { (points(metric.difference)) }
+                        td.n data-arm="bounds" { (points(metric.lower)) " to " (points(metric.upper)) } td.n data-arm="margin" { (size(metric.margin)) }
+                        td.n data-arm="trials" { (metric.baseline_trials) " / " (metric.candidate_trials) }
                     } } } }
                 }
             }
@@ -43,6 +44,7 @@ pub fn gate_table(gate: &GateReport) -> Markup {
                 ul {
                     @for reason in &suite.reasons { li { (reason.text) } }
                     @for limit in &suite.limits { li { (limit.text) } }
+                    @for text in crate::report::judge_lines(&suite.judges) { li { (text) } }
                     @for warning in &suite.warnings { li { span.tag.open { "note" } " " (warning) } }
                     @if !suite.loop_changes.is_empty() { li { "Changed between the two: " (suite.loop_changes.join("; ")) "." } }
                     @if let Some(text) = crate::report::fine_print(suite) { li { (text) } }
@@ -91,7 +93,7 @@ fn one(overview: &Overview, at: usize, failure: &Failure, linked: bool) -> Marku
     let more = failure.attempts.len().saturating_sub(10);
     let arm = &overview.arms[failure.arm].label;
     html! {
-        details.failure id={ "f" (at) } {
+        details.failure.worse[failure.moved != Cell::Quiet] id={ "f" (at) } {
             summary {
                 span.task { (shorten(&failure.task, 120)) }
                 span {
@@ -101,7 +103,7 @@ fn one(overview: &Overview, at: usize, failure: &Failure, linked: bool) -> Marku
                         Cell::Quiet => {}
                     }
                     @if failure.outcome == Outcome::Invalid { span.tag { "not measured" } " " }
-                    span.note { (shorten(arm, 40)) " · " (count(failure.attempts.len() as u64, "trial")) }
+                    span.note { @if overview.suites.len() > 1 { (shorten(&failure.suite, 40)) " · " } (shorten(arm, 40)) " · " (count(failure.attempts.len() as u64, "trial")) }
                 }
                 span.reason { (shorten(&failure.why, 220)) }
             }

@@ -1,4 +1,4 @@
-//! Curves, heat map, cost and time, history, judges, spend.
+//! Curves, heat map, cost and time, history, spend.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -17,9 +17,11 @@ pub fn reliability(overview: &Overview) -> Section {
     let body = html! {
         p.lead { "How often k trials of a task all pass. The band is the 95 % interval; a loop that must work every time is as good as its curve is flat." }
         @for suite in &overview.suites {
-            @let arms: Vec<(usize, &ArmView)> = overview.arms_of(suite).collect();
+            @let arms = overview.painted(suite);
             @let cost = charts::pareto(suite, &arms);
-            div.grid.two[cost.is_some()] {
+            @if arms.iter().all(|(_, arm)| arm.farthest().is_none()) {
+                div.card.empty { p { b { "pass^k of " (suite) } ": not drawn, because it needs a measured trial of every task (" (behind(&arms)) ")." } }
+            } @else { div.grid.two[cost.is_some()] {
                 figure.card {
                     figcaption { "pass^k" @if overview.suites.len() > 1 { " of " (suite) } span { (behind(&arms)) } }
                     (legend(&arms))
@@ -32,7 +34,7 @@ pub fn reliability(overview: &Overview) -> Section {
                         div.plot { (PreEscaped(cost)) }
                     }
                 }
-            }
+            } }
         }
     };
     Some(("Reliability", body))
@@ -64,11 +66,11 @@ pub fn heat(overview: &Overview) -> Section {
             table.heat {
                 thead {
                     @if overview.suites.len() > 1 {
-                        tr { td {} @for suite in &overview.suites { th scope="colgroup" colspan="2" { (suite) } } }
+                        tr { td {} @for suite in &overview.suites { th scope="colgroup" colspan=(if most_k(overview, suite) > 1 { "2" } else { "1" }) { (suite) } } }
                     }
                     tr { th scope="col" { "Model" } @for suite in &overview.suites {
                         th scope="col" { "pass^1" }
-                        th scope="col" { "pass^" (overview.arms_of(suite).map(|(_, arm)| arm.k).max().unwrap_or(1)) }
+                        @if most_k(overview, suite) > 1 { th scope="col" { "pass^" (most_k(overview, suite)) } }
                     } }
                 }
                 tbody { @for model in &models { tr {
@@ -76,13 +78,18 @@ pub fn heat(overview: &Overview) -> Section {
                     @for suite in &overview.suites {
                         @let arm = overview.arms_of(suite).map(|(_, arm)| arm).find(|arm| arm.label == **model);
                         (cell(arm.map(|arm| (arm, arm.pass_hat(1)))))
-                        (cell(arm.map(|arm| (arm, arm.pass_hat(arm.k)))))
+                        @if most_k(overview, suite) > 1 { (cell(arm.map(|arm| (arm, arm.pass_hat(arm.k))))) }
                     }
                 } } }
             }
         }
     };
     Some(("Model by suite", body))
+}
+
+/// Trials of a task that were asked for.
+fn most_k(overview: &Overview, suite: &str) -> u32 {
+    overview.arms_of(suite).map(|(_, arm)| arm.k).max().unwrap_or(1)
 }
 
 fn cell(found: Option<(&ArmView, Option<&Estimate>)>) -> Markup {
@@ -97,8 +104,8 @@ fn cell(found: Option<(&ArmView, Option<&Estimate>)>) -> Markup {
             html! {
                 td style=(shade) {
                     b { (percent(estimate.value)) }
-                    span { (format!("{:.1}–{:.1}", 100.0 * estimate.interval.lower, 100.0 * estimate.interval.upper)) " · "
-                        (count(u64::from(estimate.tasks), "task")) ", " (count(u64::from(estimate.trials), "trial")) @if estimate.invalid > 0 { ", " (estimate.invalid) " not measured" } }
+                    span { (format!("{:.1}–{:.1}", 100.0 * estimate.interval.lower, 100.0 * estimate.interval.upper)) }
+                    span { (count(u64::from(estimate.tasks), "task")) ", " (count(u64::from(estimate.trials), "trial")) @if estimate.invalid > 0 { ", " (estimate.invalid) " not measured" } }
                 }
             }
         }
@@ -111,7 +118,7 @@ pub fn effort(overview: &Overview) -> Section {
         .suites
         .iter()
         .map(|suite| {
-            let arms: Vec<(usize, &ArmView)> = overview.arms_of(suite).collect();
+            let arms = overview.painted(suite);
             (suite, charts::spreads(suite, &arms, Unit::Seconds), charts::spreads(suite, &arms, Unit::Tokens))
         })
         .filter(|(_, time, tokens)| time.is_some() || tokens.is_some())
@@ -143,13 +150,13 @@ pub fn history(overview: &Overview) -> Section {
         return None;
     }
     // An arm that is shown above keeps its colour; others take the ones that are left.
-    let mut next = overview.arms.len();
+    let mut next = (0..overview.arms.len()).map(|at| overview.paint(at) + 1).max().unwrap_or(0);
     let lines: Vec<(usize, &Line)> = overview
         .history
         .iter()
         .map(|line| {
             let known = overview.arms.iter().rposition(|arm| arm.suite == line.suite && arm.variant == line.variant);
-            let at = known.unwrap_or_else(|| {
+            let at = known.map(|at| overview.paint(at)).unwrap_or_else(|| {
                 next += 1;
                 next - 1
             });
@@ -171,29 +178,6 @@ pub fn history(overview: &Overview) -> Section {
     Some(("Over time", body))
 }
 
-/// Judges against people.
-pub fn judges(overview: &Overview) -> Section {
-    if overview.agreement.is_empty() {
-        return None;
-    }
-    let share = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), percent);
-    let body = html! {
-        p.lead { "How often each judge says what people said of the same item." }
-        div.card.scroll { table {
-            thead { tr { th scope="col" { "Judge" } th.n scope="col" { "agrees" } th.n scope="col" { "kappa" } th.n scope="col" { "passes what passed" }
-                th.n scope="col" { "fails what failed" } th.n scope="col" { "labels" } th.n scope="col" { "abstained" } } }
-            tbody { @for one in &overview.agreement { tr {
-                th scope="row" { (one.judge) }
-                td.n { (share(one.agree.as_ref().map(|e| e.value)))
-                    @if let Some(e) = &one.agree { " [" (format!("{:.0}–{:.0}", 100.0 * e.interval.lower, 100.0 * e.interval.upper)) "]" } }
-                td.n { @match one.kappa { Some(kappa) => { (format!("{kappa:.2}")) } None => { "–" } } }
-                td.n { (share(one.true_pass)) } td.n { (share(one.true_fail)) } td.n { (one.labels) } td.n { (one.abstained) }
-            } } }
-        } }
-    };
-    Some(("Judges and people", body))
-}
-
 /// What it all cost.
 pub fn spend(overview: &Overview) -> Section {
     let rows: Vec<_> = overview.arms.iter().filter_map(|arm| Some((arm, arm.spend?))).collect();
@@ -210,7 +194,7 @@ pub fn spend(overview: &Overview) -> Section {
             thead { tr { th scope="col" { "Model" } th.n scope="col" { "cost" } th.n scope="col" { "for a pass" } th.n scope="col" { "trials" } th.n scope="col" { "calls" }
                 th.n scope="col" { "read" } th.n scope="col" { "from cache" } th.n scope="col" { "written" } th.n scope="col" { "time" } } }
             tbody { @for (arm, spend) in &rows { tr {
-                th scope="row" { (shorten(&arm.label, 80)) }
+                th scope="row" { (shorten(&arm.label, 80)) @if overview.suites.len() > 1 { span.note.block { (arm.suite) } } }
                 td.n { @match spend.usd { Some(usd) => { @if spend.unpriced_trials > 0 { "≥ " } (dollars(usd)) } None => { "no price" } } }
                 td.n { @match spend.usd.filter(|_| arm.passed > 0 && spend.unpriced_trials == 0) {
                     Some(usd) => { (dollars(usd / f64::from(arm.passed))) } None => { "–" } } }

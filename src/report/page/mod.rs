@@ -3,6 +3,7 @@
 mod changes;
 pub mod charts;
 mod figures;
+mod judges;
 mod strips;
 pub mod words;
 
@@ -58,7 +59,7 @@ pub fn body(overview: &Overview, linked: bool) -> Markup {
         ("tasks", strips::section(overview)),
         ("effort", figures::effort(overview)),
         ("history", figures::history(overview)),
-        ("judges", figures::judges(overview)),
+        ("judges", judges::section(overview)),
         ("spend", figures::spend(overview)),
     ];
     html! {
@@ -149,11 +150,12 @@ fn tile(overview: &Overview, at: usize, arm: &ArmView) -> Markup {
         Role::Candidate => "candidate",
         Role::Shown => "",
     };
-    let shade = charts::colour(at);
+    let paint = overview.paint(at);
+    let shade = charts::colour(paint);
     let colour = format!("color:rgb({},{},{})", shade.0, shade.1, shade.2);
     html! {
         article.card.tile {
-            div.name { (PreEscaped(charts::legend_mark(at))) span { (arm.label) } }
+            div.name { (PreEscaped(charts::legend_mark(paint))) span { (arm.label) } }
             @if !role.is_empty() || overview.suites.len() > 1 {
                 div.note.role { @if !role.is_empty() { span.tag { (role) } " " } @if overview.suites.len() > 1 { (arm.suite) } }
             }
@@ -171,7 +173,7 @@ fn tile(overview: &Overview, at: usize, arm: &ArmView) -> Markup {
             }
             dl {
                 @if let Some((k, estimate)) = arm.farthest() { @if k > 1 {
-                    dt { "pass^" (k) } dd { (percent(estimate.value)) " [" (bare(estimate.interval.lower)) "–" (bare(estimate.interval.upper)) "]" }
+                    dt { "pass^" (k) } dd { (percent(estimate.value)) " " span.whole { "[" (bare(estimate.interval.lower)) "–" (bare(estimate.interval.upper)) "]" } }
                 } }
                 dt { "cost of a trial" } dd { @match arm.mean_cost_usd { Some(usd) => { (dollars(usd)) } None => { "no price" } } }
                 @if let Some(spread) = &arm.latency_s { dt { "median time" } dd { (seconds(spread.p50)) } }

@@ -48,6 +48,13 @@
     }
   }
   addEventListener("hashchange", open);
+  // On paper nothing can be opened: what got worse, and how it was decided, is printed whole.
+  var unfolded = [];
+  addEventListener("beforeprint", function () {
+    unfolded = Array.prototype.filter.call(document.querySelectorAll("details.fine, details.worse"), function (one) { return !one.open; });
+    unfolded.forEach(function (one) { one.open = true; });
+  });
+  addEventListener("afterprint", function () { unfolded.forEach(function (one) { one.open = false; }); });
   open();
   var theme = document.getElementById("theme");
   if (theme) {

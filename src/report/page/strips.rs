@@ -26,7 +26,7 @@ pub fn section(overview: &Overview) -> Section {
             @let arms: Vec<(usize, &ArmView)> = overview.arms_of(suite).collect();
             div.card.scroll {
                 @if overview.suites.len() > 1 { h3 { (suite) } }
-                table.stack {
+                table.stack.tasks {
                     thead { tr { th scope="col" { "Task" } @for (_, arm) in &arms { th scope="col" { (arm.label) } } } }
                     tbody { @for task in overview.tasks.iter().filter(|task| task.suite == *suite) { (row(task, &arms)) } }
                 }

@@ -5,7 +5,7 @@ use super::html;
 
 #[test]
 fn nothing_is_fetched_from_anywhere() {
-    for overview in [samples::regressed(), samples::small(), samples::broken()] {
+    for overview in [samples::regressed(), samples::small(), samples::broken(), samples::ragged()] {
         let page = html(&overview);
         for attribute in ["src=", "href=", "url(", "@import", "srcset", "action="] {
             for (at, _) in page.match_indices(attribute) {
@@ -48,6 +48,37 @@ fn every_link_inside_leads_somewhere() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), ids.len(), "an id is there twice");
+}
+
+#[test]
+fn what_could_not_be_measured_is_shown() {
+    let page = html(&samples::ragged());
+    for words in [
+        "<b>2</b> not measurable",
+        "<b>6</b> missing",
+        "copies, counted once",
+        "broken grades",
+        "abstained grades",
+        "a run has not finished",
+        "too few trials",
+        "not measured",
+        "of these trials",
+        "1 other",
+        "Judges and people",
+        "not valid",
+        "not drawn",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn a_model_has_one_colour_in_all_suites() {
+    let mut overview = samples::regressed();
+    let mut again = overview.arms[1].clone();
+    again.suite = "other".to_owned();
+    overview.arms.push(again);
+    assert_eq!([0, 1, 2].map(|at| overview.paint(at)), [0, 1, 1]);
 }
 
 #[test]

@@ -27,8 +27,9 @@ pub fn markdown(report: &Production) -> String {
         out.push_str(&format!("\n| {title} | Traces | Ended well | Stuck | Brakes | Cost | For one that ended well | Median time |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"));
         groups.iter().for_each(|group| out.push_str(&row(group)));
     }
+    out.push_str(&failures(report, all.traces));
     if !report.reasons.is_empty() {
-        out.push_str("\n### Why they did not end well\n\n");
+        out.push_str("\n### How they said it ended\n\n");
         for one in report.reasons.iter().take(10) {
             let trace = &one.newest_trace[..12.min(one.newest_trace.len())];
             out.push_str(&format!(
@@ -57,6 +58,30 @@ pub fn markdown(report: &Production) -> String {
     if let Some(delivered) = &report.delivered {
         out.push_str(&format!("\n### What they left in {}\n\n", code(&delivered.repository)));
         super::page::left(delivered).iter().for_each(|line| out.push_str(&format!("- {}\n", escape(line))));
+    }
+    out
+}
+
+/// Groups of failures, each with its case or how to make one.
+fn failures(report: &Production, all: u64) -> String {
+    let failures = &report.failures;
+    if failures.groups.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("\n### What went wrong, in groups\n\n{}.\n\n", failures.behind(all));
+    out.push_str("| Traces | Kind | What was said | Case |\n|--:|---|---|---|\n");
+    for group in failures.groups.iter().take(10) {
+        let case = match failures.case_of(group) {
+            Some(case) => format!("{} in {}", code(&shorten(&case.id, 60)), code(&case.file)),
+            None => format!("none: {}", code(&format!("holdback promote {}", group.id))),
+        };
+        let tool = group.tool.as_ref().map(|tool| format!(" {}", code(&shorten(tool, 40)))).unwrap_or_default();
+        let says = escape(&shorten(&group.says, 160));
+        out.push_str(&format!("| {} | {}{tool} | {says} | {case} |\n", group.traces, escape(&group.kind)));
+    }
+    let more = failures.more + failures.groups.len().saturating_sub(10) as u64;
+    if more > 0 {
+        out.push_str(&format!("\n{}: `holdback failures`\n", count(more, "more group")));
     }
     out
 }

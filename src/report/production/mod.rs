@@ -1,6 +1,7 @@
 //! How loops did in a span of time, from what was recorded of them: outcomes, money, time, why things went wrong, what moved
 //! against the span before, and what the loops left in a repository.
 
+mod failures;
 mod markdown;
 mod page;
 
@@ -10,6 +11,7 @@ use crate::stats::Interval;
 use crate::stats::proportion::wilson;
 use crate::trace::Timestamp;
 
+pub use failures::{Case, FailureGroup, Failures};
 pub use markdown::markdown;
 pub use page::html;
 
@@ -108,6 +110,7 @@ pub struct Production {
     pub groups: Vec<Group>,
     /// The span of the same length before, over all.
     pub before: Option<Group>,
+    pub failures: Failures,
     pub reasons: Vec<Reason>,
     pub tools: Vec<Tool>,
     pub delivered: Option<Delivered>,
@@ -198,6 +201,42 @@ mod tests {
         }
     }
 
+    fn failed(nasty: &str) -> Failures {
+        Failures {
+            looked_at: 100,
+            failed: 40,
+            groups: vec![
+                FailureGroup {
+                    id: "0a1b2c3d".into(),
+                    kind: "tool_error".into(),
+                    tool: Some(nasty.into()),
+                    says: nasty.into(),
+                    traces: 30,
+                    newest_trace: "cd".repeat(16),
+                    case: Some("does not <b>repeat</b>".into()),
+                },
+                FailureGroup {
+                    id: "4e5f6071".into(),
+                    kind: "exit".into(),
+                    tool: None,
+                    says: "exit code 3".into(),
+                    traces: 10,
+                    newest_trace: "ef".repeat(16),
+                    case: None,
+                },
+            ],
+            more: 2,
+            cases: vec![Case {
+                id: "does not <b>repeat</b>".into(),
+                suite: "regressions".into(),
+                file: "suites/regressions.yaml".into(),
+                reason: "asked again for what had failed".into(),
+                opened: Timestamp(1_699_900_000_000_000),
+                trace: "ab".repeat(16),
+            }],
+        }
+    }
+
     fn sample() -> Production {
         let nasty = "<script>x</script> | @all";
         Production {
@@ -211,6 +250,7 @@ mod tests {
                 group("day", "2023-11-01", 2, 0),
             ],
             before: Some(group("all", "all", 110, 5)),
+            failures: failed(nasty),
             reasons: vec![Reason {
                 outcome: "failed".into(),
                 why: nasty.into(),
@@ -245,6 +285,8 @@ mod tests {
     fn it_reads_well_and_lets_no_name_through() {
         let page = html(&sample());
         assert!(page.contains("&lt;script&gt;x") && page.matches("<script>").count() == 1);
+        assert!(!page.contains("<b>repeat") && page.contains("href=\"#case-does-not--b-repeat--b-\""));
+        assert!(page.contains("id=\"case-does-not--b-repeat--b-\"") && page.contains("holdback promote 4e5f6071"));
         let text = markdown(&sample());
         // Between backticks it is text to every reader of Markdown.
         assert!(!text.replace("`<script>x</script> \\| @all`", "").contains("<script>"), "{text}");
@@ -257,6 +299,7 @@ mod tests {
         let empty = Production {
             groups: Vec::new(),
             before: None,
+            failures: Failures::default(),
             reasons: Vec::new(),
             tools: Vec::new(),
             delivered: None,

@@ -2,10 +2,14 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Delivered, Group, Production};
+use super::{Delivered, Drift, Group, Production, Reason, Tool, failures};
 use crate::gate::percent;
+use crate::report::page::charts::{self, Day};
 use crate::report::page::words::{count, day, dollars, minute, seconds, shorten, tokens};
 use crate::report::page::{SCRIPT, STYLE};
+
+/// Days in the picture.
+const DAYS: usize = 90;
 
 /// The page.
 pub fn html(report: &Production) -> String {
@@ -39,32 +43,99 @@ fn body(report: &Production, title: &str) -> Markup {
     let Some(all) = report.all().filter(|all| all.traces > 0) else {
         return html! { div.verdict { h1 { (title) } p.why { "No trace was recorded in this time." } } };
     };
+    let drift = report.drift();
+    let of = |what: &str, name: &str| {
+        let found = report.of(what, 40);
+        (!found.is_empty()).then(|| groups(&found, name))
+    };
+    let failures = &report.failures;
+    let sections: [(&str, &str, Option<Markup>); 11] = [
+        ("drift", "Drift", (!drift.is_empty()).then(|| drifted(&drift))),
+        ("days", "Day by day", by_day(report)),
+        (
+            "failures",
+            "What went wrong, in groups",
+            (!failures.groups.is_empty()).then(|| failures::groups(failures, all.traces)),
+        ),
+        ("cases", "Cases", (!failures.cases.is_empty()).then(|| failures::cases(failures))),
+        ("reasons", "How they said it ended", (!report.reasons.is_empty()).then(|| reasons(&report.reasons))),
+        ("models", "By model", of("model", "Model")),
+        ("agents", "By agent", of("agent", "Agent")),
+        ("tags", "By tag", of("tag", "Tag")),
+        ("tools", "Tools", (!report.tools.is_empty()).then(|| tools(&report.tools))),
+        (
+            "left",
+            "What they left in the repository",
+            report.delivered.as_ref().map(|delivered| {
+                html! {
+                div.card { ul { @for line in left(delivered) { li { (line) } } } } }
+            }),
+        ),
+        ("all-days", "Every day", of("day", "Day")),
+    ];
     html! {
         (top(report, all, title))
-        @let drift = report.drift();
-        @if !drift.is_empty() {
-            section { h2 { "Drift" } p.lead { "Against the same length of time before." }
-                div.card.scroll { table { thead { tr { th scope="col" { "" } th.n scope="col" { "before" } th.n scope="col" { "now" } th scope="col" { "change" } } }
-                    tbody { @for one in &drift { tr { th scope="row" { (one.what) } td.n { (one.before) } td.n { (one.now) } td { (one.says) } } } } } } }
+        nav.jump aria-label="In this report" {
+            @for (id, name, body) in &sections { @if body.is_some() { a href={ "#" (id) } { (name) } } }
         }
-        @for (what, name) in [("model", "By model"), ("agent", "By agent"), ("tag", "By tag"), ("day", "By day")] {
-            (groups(&report.of(what, 40), name))
+        @for (id, name, body) in &sections { @if let Some(body) = body {
+            section id=(id) aria-labelledby={ "h-" (id) } { h2 id={ "h-" (id) } { (name) } (body) }
+        } }
+    }
+}
+
+fn drifted(drift: &[Drift]) -> Markup {
+    html! {
+        p.lead { "Against the same length of time before." }
+        div.card.scroll { table {
+            thead { tr { th scope="col" { "Figure" } th.n scope="col" { "before" } th.n scope="col" { "now" } th scope="col" { "change" } } }
+            tbody { @for one in drift { tr { th scope="row" { (one.what) } td.n { (one.before) } td.n { (one.now) } td { (one.says) } } } }
+        } }
+    }
+}
+
+fn by_day(report: &Production) -> Option<Markup> {
+    let mut days: Vec<Day> = report
+        .of("day", usize::MAX)
+        .into_iter()
+        .map(|group| Day {
+            day: group.word.clone(),
+            well: group.ok,
+            badly: group.over() - group.ok,
+            unknown: group.unknown,
+        })
+        .collect();
+    days.sort_by(|a, b| a.day.cmp(&b.day));
+    let days = &days[days.len().saturating_sub(DAYS)..];
+    (days.len() > 1).then(|| {
+        html! {
+            figure.card {
+                figcaption { "Traces a day" span { "Green ended well, orange did not, grey is not over." } }
+                div.plot { (PreEscaped(charts::days(days))) }
+            }
         }
-        @if !report.reasons.is_empty() {
-            section { h2 { "Why they did not end well" } p.lead { "Reasons that differ only in numbers and ids are one." }
-                div.card.scroll { table { thead { tr { th scope="col" { "Reason" } th scope="col" { "outcome" } th.n scope="col" { "traces" } th scope="col" { "the newest" } } }
-                    tbody { @for one in &report.reasons { tr { th scope="row" { (shorten(&one.why, 300)) } td { (one.outcome) } td.n { (one.traces) }
-                        td { code { "holdback traces show " (one.newest_trace.chars().take(12).collect::<String>()) } } } } } } } }
-        }
-        @if !report.tools.is_empty() {
-            section { h2 { "Tools" } p.lead { "The slowest first: from being asked to their result being sent back." }
-                div.card.scroll { table { thead { tr { th scope="col" { "Tool" } th.n scope="col" { "asked" } th.n scope="col" { "answered" } th.n scope="col" { "failed" } th.n scope="col" { "median" } th.n scope="col" { "95th percentile" } } }
-                    tbody { @for tool in &report.tools { tr { th scope="row" { (shorten(&tool.tool, 80)) } td.n { (tool.asked) } td.n { (tool.answered) } td.n { (tool.failed) }
-                        td.n { (time(tool.p50_ms)) } td.n { (time(tool.p95_ms)) } } } } } } }
-        }
-        @if let Some(delivered) = &report.delivered {
-            section { h2 { "What they left in the repository" } div.card { ul { @for line in left(delivered) { li { (line) } } } } }
-        }
+    })
+}
+
+fn reasons(reasons: &[Reason]) -> Markup {
+    html! {
+        p.lead { "Reasons that differ only in numbers and ids are one." }
+        div.card.scroll { table.stack {
+            thead { tr { th scope="col" { "Reason" } th scope="col" { "outcome" } th.n scope="col" { "traces" } th scope="col" { "the newest" } } }
+            tbody { @for one in reasons { tr { th scope="row" { (shorten(&one.why, 300)) } td data-arm="outcome" { (one.outcome) } td.n data-arm="traces" { (one.traces) }
+                td data-arm="the newest" { code { "holdback traces show " (one.newest_trace.chars().take(12).collect::<String>()) } } } } }
+        } }
+    }
+}
+
+fn tools(tools: &[Tool]) -> Markup {
+    html! {
+        p.lead { "The slowest first: from being asked to their result being sent back." }
+        div.card.scroll { table {
+            thead { tr { th scope="col" { "Tool" } th.n scope="col" { "asked" } th.n scope="col" { "answered" } th.n scope="col" { "failed" } th.n scope="col" { "median" } th.n scope="col" { "95th percentile" } } }
+            tbody { @for tool in tools { tr { th scope="row" { (shorten(&tool.tool, 80)) } td.n { (tool.asked) } td.n { (tool.answered) } td.n { (tool.failed) }
+                td.n { (time(tool.p50_ms)) } td.n { (time(tool.p95_ms)) } } } }
+        } }
     }
 }
 
@@ -100,27 +171,23 @@ pub fn cost(group: &Group) -> String {
 
 fn groups(groups: &[&Group], name: &str) -> Markup {
     html! {
-        @if !groups.is_empty() {
-            section { h2 { (name) }
-                div.card.scroll { table {
-                    thead { tr { th scope="col" { "" } th.n scope="col" { "traces" } th scope="col" { "ended well" } th.n scope="col" { "failed" } th.n scope="col" { "stuck" } th.n scope="col" { "brakes" }
-                        th.n scope="col" { "cost" } th.n scope="col" { "for one that ended well" } th.n scope="col" { "median time" } th.n scope="col" { "95th percentile" } } }
-                    tbody { @for group in groups { tr {
-                        th scope="row" { (shorten(&group.word, 80)) } td.n { (group.traces) }
-                        td { @match group.rate() {
-                            Some((rate, i)) => {
-                                (percent(rate)) " " span.note { (format!("{:.0}–{:.0}", 100.0 * i.lower, 100.0 * i.upper)) }
-                                div.range aria-hidden="true" { i style=(format!("left:{:.1}%;right:{:.1}%", 100.0 * i.lower, 100.0 - 100.0 * i.upper)) {} b style=(format!("left:{:.1}%", 100.0 * rate)) {} }
-                            }
-                            None => { "–" }
-                        } }
-                        td.n { (group.failed) } td.n { (group.stuck) } td.n { (group.braked) } td.n { (cost(group)) }
-                        td.n { (group.cost_of_ok().map_or_else(|| "–".to_owned(), dollars)) }
-                        td.n { (group.p50_s.map_or_else(|| "–".to_owned(), seconds)) } td.n { (group.p95_s.map_or_else(|| "–".to_owned(), seconds)) }
-                    } } }
+        div.card.scroll { table.stack {
+            thead { tr { th scope="col" { (name) } th.n scope="col" { "traces" } th scope="col" { "ended well" } th.n scope="col" { "failed" } th.n scope="col" { "stuck" } th.n scope="col" { "brakes" }
+                th.n scope="col" { "cost" } th.n scope="col" { "for a good end" } th.n scope="col" { "median time" } th.n scope="col" { "95th percentile" } } }
+            tbody { @for group in groups { tr {
+                th scope="row" { (shorten(&group.word, 80)) } td.n data-arm="traces" { (group.traces) }
+                td.whole data-arm="ended well" { @match group.rate() {
+                    Some((rate, i)) => {
+                        (percent(rate)) " " span.note { (format!("{:.0}–{:.0}", 100.0 * i.lower, 100.0 * i.upper)) }
+                        div.range aria-hidden="true" { i style=(format!("left:{:.1}%;right:{:.1}%", 100.0 * i.lower, 100.0 - 100.0 * i.upper)) {} b style=(format!("left:{:.1}%", 100.0 * rate)) {} }
+                    }
+                    None => { "–" }
                 } }
-            }
-        }
+                td.n data-arm="failed" { (group.failed) } td.n data-arm="stuck" { (group.stuck) } td.n data-arm="brakes" { (group.braked) } td.n data-arm="cost" { (cost(group)) }
+                td.n data-arm="for a good end" { (group.cost_of_ok().map_or_else(|| "–".to_owned(), dollars)) }
+                td.n data-arm="median time" { (group.p50_s.map_or_else(|| "–".to_owned(), seconds)) } td.n data-arm="95th percentile" { (group.p95_s.map_or_else(|| "–".to_owned(), seconds)) }
+            } } }
+        } }
     }
 }
 

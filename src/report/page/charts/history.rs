@@ -23,8 +23,11 @@ pub fn history(suite: &str, lines: &[(usize, &Line)]) -> String {
     let place = |run: &str| runs.iter().position(|(_, id, _)| *id == run).unwrap_or(0) as f64;
     let every = runs.len().div_ceil(LABELS).max(1);
     let one_day = runs.iter().all(|run| day(Timestamp(run.0)) == day(Timestamp(runs[0].0)));
+    let minutes: std::collections::BTreeSet<String> = runs.iter().map(|run| minute(Timestamp(run.0))).collect();
+    let crowded = minutes.len() < runs.len();
     let word = |(at, _, commit): &(i64, &str, Option<&str>)| match commit {
         Some(commit) => commit.chars().take(7).collect(),
+        None if one_day && crowded => Timestamp(*at).to_string().chars().skip(11).take(8).collect(),
         None if one_day => minute(Timestamp(*at)).split_off(11),
         None => day(Timestamp(*at)),
     };

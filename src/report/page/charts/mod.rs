@@ -1,6 +1,7 @@
 //! Pictures, drawn by plotters into SVG that stands on its own: what a pointer meets carries its words with it.
 
 mod curves;
+mod days;
 mod history;
 mod pareto;
 mod spread;
@@ -13,6 +14,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::report::escape_html;
 
 pub use curves::curves;
+pub use days::{Day, days};
 pub use history::history;
 pub use pareto::pareto;
 pub use spread::{Unit, spreads};
