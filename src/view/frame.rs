@@ -75,6 +75,6 @@ pub fn stands(state: &str, outcome: Option<&str>) -> Markup {
         ("live", _) => html! { span.tag.open { "live" } },
         ("cut_off", _) => html! { span.tag.bad { "cut off" } },
         (_, Some("ok") | None) => html! { span.tag.good { "ok" } },
-        (_, Some(other)) => html! { span.tag.bad { (other) } },
+        (_, Some(other)) => html! { span.tag.bad { (other.replace('_', " ")) } },
     }
 }

@@ -245,34 +245,56 @@ fn place(call: &ShownCall) -> Option<String> {
         }
         Relation::Retry => Some(format!("repeat{of}")),
         Relation::Fork => Some(format!("fork{of} after {}", count(u64::from(call.kept_messages), "message"))),
-        Relation::Reset => Some(format!("compacted{of}")),
+        Relation::Reset => Some(format!("compacted{}", of.replace(" of ", " from "))),
     }
+}
+
+/// One line of conversation: from a call to a call, how it began, and how many lines it hangs below.
+struct Line {
+    first: usize,
+    last: usize,
+    how: Option<String>,
+    depth: usize,
+}
+
+/// The lines of conversation, each behind the one it left.
+fn lines(calls: &[ShownCall]) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    // Which line a call is in.
+    let mut of: Vec<usize> = Vec::with_capacity(calls.len());
+    for call in calls {
+        let from = call.from.and_then(|number| of.get(number - 1).copied());
+        let goes_on = matches!(call.relation, Relation::Extend | Relation::Retry)
+            && from.is_some_and(|line| Some(lines[line].last) == call.from || lines[line].last + 1 == call.number);
+        of.push(match from.filter(|_| goes_on) {
+            Some(line) => {
+                lines[line].last = call.number;
+                line
+            }
+            None => {
+                let depth = from.map_or(0, |line| lines[line].depth + 1);
+                lines.push(Line { first: call.number, last: call.number, how: place(call), depth });
+                lines.len() - 1
+            }
+        });
+    }
+    lines
 }
 
 /// Where conversations begin, fork and are compacted, where there is more than one straight line.
 fn contexts(calls: &[ShownCall]) -> Markup {
-    // Each line goes on until a call leaves it.
-    let mut lines: Vec<(usize, usize, Option<String>)> = Vec::new();
-    for call in calls {
-        let goes_on = matches!(call.relation, Relation::Extend | Relation::Retry)
-            && lines
-                .iter()
-                .any(|(_, last, _)| Some(*last) == call.from || call.from.is_some() && *last + 1 == call.number);
-        let own = call.from.and_then(|from| lines.iter_mut().find(|(_, last, _)| *last == from));
-        match own.filter(|_| goes_on) {
-            Some(line) => line.1 = call.number,
-            None => lines.push((call.number, call.number, place(call))),
-        }
-    }
+    let lines = lines(calls);
     if lines.len() < 2 {
         return html! {};
     }
+    let compacted = calls.iter().filter(|call| call.relation == Relation::Reset).count();
     html! {
         details.card.contexts {
-            summary { b { "Contexts" } " " span.note { (lines.len()) " lines of conversation: where they begin, fork, and are compacted" } }
-            ol { @for (first, last, how) in &lines {
-                li { a href={ "#c" (first) } { "#" (first) } @if last > first { " to " a href={ "#c" (last) } { "#" (last) } }
-                    " " span.note { (how.as_deref().unwrap_or("the beginning")) } }
+            summary { b { "Contexts" } " " span.note { (lines.len()) " lines of conversation" @if compacted > 0 { ", compacted " (count(compacted as u64, "time")) } } }
+            ul.tree { @for line in lines.iter().take(LISTED) {
+                li style={ "margin-left:" (line.depth.min(24)) "rem" } {
+                    a href={ "#c" (line.first) } { "#" (line.first) } @if line.last > line.first { " to " a href={ "#c" (line.last) } { "#" (line.last) } }
+                    " " span.note { (line.how.as_deref().unwrap_or("the beginning")) } }
             } }
         }
     }
@@ -293,21 +315,25 @@ fn agents(tree: &[ShownAgent]) -> Markup {
 
 /// Which tools were called how often, and where.
 fn tools(calls: &[ShownCall]) -> Markup {
-    let mut used: Vec<(&str, Vec<usize>)> = Vec::new();
+    let mut used: Vec<(&str, u64, Vec<usize>)> = Vec::new();
     for call in calls {
         for tool in call.answer.iter().flat_map(Message::tool_calls) {
-            match used.iter_mut().find(|(name, _)| *name == tool.name) {
-                Some((_, numbers)) => numbers.push(call.number),
-                None => used.push((&tool.name, vec![call.number])),
+            match used.iter_mut().find(|(name, ..)| *name == tool.name) {
+                Some((_, times, numbers)) => {
+                    *times += 1;
+                    numbers.push(call.number);
+                    numbers.dedup();
+                }
+                None => used.push((&tool.name, 1, vec![call.number])),
             }
         }
     }
-    used.sort_by_key(|(_, numbers)| std::cmp::Reverse(numbers.len()));
+    used.sort_by_key(|(_, times, _)| std::cmp::Reverse(*times));
     html! { @if !used.is_empty() {
         details.card {
-            summary { b { "Tools" } " " span.note { (count(used.iter().map(|(_, numbers)| numbers.len() as u64).sum(), "call")) " of " (count(used.len() as u64, "tool")) } }
-            ul.files { @for (name, numbers) in used.iter().take(100) { li {
-                code { (shorten(name, 80)) } " " span.note { (numbers.len()) " ×, at" }
+            summary { b { "Tools" } " " span.note { (count(used.iter().map(|(_, times, _)| *times).sum(), "call")) " of " (count(used.len() as u64, "tool")) } }
+            ul.files { @for (name, times, numbers) in used.iter().take(100) { li {
+                code { (shorten(name, 80)) } " " span.note { (times) " ×, at" }
                 @for number in numbers.iter().take(24) { " " a href={ "#c" (number) } { "#" (number) } }
                 @if numbers.len() > 24 { " …" }
             } } }

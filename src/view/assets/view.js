@@ -41,7 +41,12 @@
   }
   function shown(hash) {
     var call = hash.length > 1 && document.getElementById(hash.slice(1));
-    if (call && call.classList.contains("call")) go(calls.indexOf(call), true);
+    if (call && call.classList.contains("call")) { go(calls.indexOf(call), true); settle(call, 30); }
+  }
+  // What stands above may yet turn out longer or shorter than it was taken for.
+  function settle(call, frames) {
+    call.scrollIntoView({block: "start", behavior: "instant"});
+    if (frames && calls[at] === call) requestAnimationFrame(function () { settle(call, frames - 1); });
   }
   var fold = document.getElementById("fold");
   if (fold) {
@@ -124,6 +129,13 @@
       if (query && all.indexOf(query) < 0) keep(all.concat(query).slice(-20));
     });
   }
+  // Parts that take their time come after the page.
+  Array.prototype.slice.call(document.querySelectorAll("[data-fetch]")).forEach(function (part) {
+    fetch(part.dataset.fetch, {credentials: "same-origin"}).then(function (answer) {
+      if (!answer.ok) throw new Error(answer.status);
+      return answer.text();
+    }).then(function (html) { part.innerHTML = html; part.removeAttribute("aria-busy"); }).catch(function () { part.removeAttribute("aria-busy"); });
+  });
   var live = document.getElementById("live");
   if (live && window.EventSource) {
     new EventSource(live.dataset.events).onmessage = function (event) { live.innerHTML = event.data; };
