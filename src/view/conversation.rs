@@ -1,7 +1,6 @@
 //! A trace read as the conversation it was: for each call what was new in its request, and what was answered.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,7 +8,7 @@ use serde::Serialize;
 use super::agents::{self, ShownAgent};
 use crate::context::{BlockId, Relation};
 use crate::provider;
-use crate::store::log::{Kept, LogError, Reader, StartedCall};
+use crate::store::log::{Kept, LogError, Named, Reader, StartedCall};
 use crate::trace::{
     CallEnd, CallEnded, CallId, Message, Note, ProviderError, Response, Score, Timestamp, TraceId, TraceStarted, Usage,
     Wire,
@@ -71,18 +70,30 @@ pub struct Conversation {
 /// # Errors
 /// When the log can't be read.
 pub fn read(reader: &Reader, trace: TraceId) -> Result<Conversation, LogError> {
+    read_with(reader, trace, &mut |_, _| {})
+}
+
+/// The same; `answered` is shown each answer as it was recorded.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(
+    reader: &Reader,
+    trace: TraceId,
+    answered: &mut dyn FnMut(CallId, &CallEnded),
+) -> Result<Conversation, LogError> {
     let mut shown = Conversation::default();
     let mut at: HashMap<CallId, usize> = HashMap::new();
-    let mut blocks: HashMap<BlockId, (Arc<str>, Bytes)> = HashMap::new();
+    let mut blocks = Contents { reader, trace, known: HashMap::new(), whole: false };
     for entry in reader.entries(trace)? {
         match entry.what {
             Kept::CallStarted(_, started) => {
                 for fresh in &started.fresh {
-                    blocks.insert(fresh.id, (fresh.name.clone(), fresh.bytes.clone()));
+                    blocks.known.insert(fresh.id, fresh.bytes.clone());
                 }
                 let mut call = begun(&started, entry.at, &at);
                 call.number = shown.calls.len() + 1;
-                call.new_messages = new_messages(reader, &started, &blocks)?;
+                call.new_messages = new_messages(&started, &mut blocks)?;
                 let before =
                     call.from.and_then(|number| shown.calls.get(number - 1)).and_then(|call| call.answer.as_ref());
                 if let (Some(before), Some(first)) = (before, call.new_messages.first())
@@ -94,6 +105,7 @@ pub fn read(reader: &Reader, trace: TraceId) -> Result<Conversation, LogError> {
                 shown.calls.push(call);
             }
             Kept::CallEnded(_, id, ended) => {
+                answered(id, &ended);
                 if let Some(call) = at.get(&id).and_then(|&at| shown.calls.get_mut(at)) {
                     finish(call, &ended, entry.at);
                 }
@@ -168,31 +180,40 @@ fn begun(started: &StartedCall, at: Timestamp, numbers: &HashMap<CallId, usize>)
     }
 }
 
-/// What the request says beyond what its conversation had said before. A block whose content lies in another trace's
-/// record is found by rebuilding the whole request.
-fn new_messages(
-    reader: &Reader,
-    started: &StartedCall,
-    blocks: &HashMap<BlockId, (Arc<str>, Bytes)>,
-) -> Result<Vec<Message>, LogError> {
+/// What blocks of a trace's requests say.
+struct Contents<'a> {
+    reader: &'a Reader,
+    trace: TraceId,
+    known: HashMap<BlockId, Bytes>,
+    /// Whether the blocks that stand in records of other traces are there too.
+    whole: bool,
+}
+
+impl Contents<'_> {
+    /// Whether these are all there. What stands with another trace, which said the same before, is fetched once for all calls.
+    fn have(&mut self, wanted: &[&Named]) -> Result<bool, LogError> {
+        let missing = |known: &HashMap<BlockId, Bytes>| wanted.iter().any(|named| !known.contains_key(&named.id));
+        if missing(&self.known) && !self.whole {
+            self.whole = true;
+            self.known.extend(self.reader.outlines(self.trace)?.blocks);
+        }
+        Ok(!missing(&self.known))
+    }
+}
+
+/// What the request says beyond what its conversation had said before. Where a block is missing, from the whole request.
+fn new_messages(started: &StartedCall, blocks: &mut Contents<'_>) -> Result<Vec<Message>, LogError> {
     let wire = started.request.wire;
     let first = started.context.relation == Relation::Root;
     let orders = started.setup_blocks.iter().flatten().filter(|named| first && &*named.name != "tools");
     // The orders themselves come with the first call that uses them; a later conversation only names them.
     let orders_are_here = !first || started.setup_blocks.is_some();
-    let said: Option<Vec<Message>> = orders
-        .chain(&started.said)
-        .map(|named| {
-            let (_, bytes) = blocks.get(&named.id)?;
-            Some(provider::block_messages(wire, &named.name, bytes))
-        })
-        .collect::<Option<Vec<_>>>()
-        .filter(|_| orders_are_here)
-        .map(|messages| messages.into_iter().flatten().collect());
-    if let Some(said) = said {
-        return Ok(said);
+    let wanted: Vec<&Named> = orders.chain(&started.said).collect();
+    if orders_are_here && blocks.have(&wanted)? {
+        let said = wanted.iter().filter_map(|named| Some((named, blocks.known.get(&named.id)?)));
+        return Ok(said.flat_map(|(named, bytes)| provider::block_messages(wire, &named.name, bytes)).collect());
     }
-    let body = reader.request(started.call)?;
+    let body = blocks.reader.request(started.call)?;
     let Ok(request) = provider::request(wire, &started.request.target, &body) else { return Ok(Vec::new()) };
     // Standing orders come first and are not counted among the kept messages.
     let count = if first { request.messages.len() } else { started.said.len().min(request.messages.len()) };

@@ -12,7 +12,7 @@ use super::door::{Ask, Reply};
 use super::{Error, View, call, frame, scores};
 use crate::context::Relation;
 use crate::report::page::words::{count, dollars, minute, seconds, shorten, tokens};
-use crate::store::log::{Kept, Reader, Status, TraceSummary};
+use crate::store::log::{Reader, Status, TraceSummary};
 use crate::trace::{CallId, Chunk, Headers, Message, Note, Timestamp};
 
 /// Calls that come with the page itself, and calls that a page lists.
@@ -34,12 +34,11 @@ impl Loaded {
     /// # Errors
     /// When the log can't be read.
     pub fn read(reader: &Reader, summary: TraceSummary) -> Result<Loaded, Error> {
-        let conversation = conversation::read(reader, summary.id)?;
-        let ended = reader.entries(summary.id)?.into_iter().filter_map(|entry| match entry.what {
-            Kept::CallEnded(_, call, ended) => Some((call, (ended.chunks, ended.headers))),
-            _ => None,
-        });
-        Ok(Loaded { summary, conversation, answers: ended.collect() })
+        let mut answers = HashMap::new();
+        let conversation = conversation::read_with(reader, summary.id, &mut |call, ended| {
+            answers.insert(call, (ended.chunks.clone(), ended.headers.clone()));
+        })?;
+        Ok(Loaded { summary, conversation, answers })
     }
 
     /// A call by its number.
