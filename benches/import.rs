@@ -75,7 +75,8 @@ fn transcripts(criterion: &mut Criterion) {
                 let store = Store::open(dir.path().join("store"), Durability::Os).expect("a store");
                 let mut keeper = Keeper(store.writer().expect("a writer"));
                 let mut from = text.as_bytes();
-                let mut source = Source { path: "bench.jsonl", modified: Timestamp(1), from: &mut from, file: None };
+                let mut source =
+                    Source { path: "bench.jsonl", modified: Timestamp(1), from: &mut from, file: None, beside: None };
                 let (tally, done) =
                     import::import(format, &mut source, &settings, &mut import::Job::default(), &mut keeper);
                 done.expect("it can be read");

@@ -75,8 +75,13 @@ fn import_all(paths: &[PathBuf]) -> Imported {
         let name = path.to_string_lossy().into_owned();
         let Opened::Plain(from) = import::open(std::fs::File::open(path).unwrap()).unwrap() else { panic!("a zip") };
         let mut from = BufReader::new(from);
-        let mut source =
-            Source { path: &name, modified: Timestamp(1_700_000_000_000_000), from: &mut from, file: None };
+        let mut source = Source {
+            path: &name,
+            modified: Timestamp(1_700_000_000_000_000),
+            from: &mut from,
+            file: None,
+            beside: None,
+        };
         let (tally, done) = import::import(format, &mut source, &settings, &mut job, &mut found.all);
         done.unwrap_or_else(|error| panic!("{name}: {error}"));
         let explained = tally.used + tally.skipped.values().sum::<u64>();

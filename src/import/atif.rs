@@ -1,6 +1,8 @@
 //! ATIF, the trajectories Harbor exchanges, 1.0 to 1.8: one step a turn, with what the tools gave back in the same step. Steps
 //! that only repeat another trajectory's context are context here too.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::shape::text;
@@ -48,6 +50,11 @@ pub fn trajectory(
     let began = steps.iter().find_map(|step| time::read(&step["timestamp"])).unwrap_or(otherwise);
     let session = [text(whole, "trajectory_id"), text(whole, "session_id")].into_iter().find(|id| !id.is_empty());
     let key = session.map_or_else(|| desk.file().to_owned(), str::to_owned);
+    // A sub-agent in a file of its own: the file that points to it was read before, or it says itself whose it is.
+    let told_by = desk.belongs.as_ref().and_then(|belongs| belongs.get(desk.file()).copied());
+    let named = Some(text(&agent["extra"], "parent_session_id")).filter(|id| !id.is_empty());
+    let parent = told_by.or_else(|| named.map(|id| super::trace_id("atif", id)));
+    let parent = parent.filter(|parent| *parent != super::trace_id("atif", &key));
     let trace = match within {
         Some((trace, _)) => trace,
         None => desk.begin(About {
@@ -59,11 +66,13 @@ pub fn trajectory(
                 "" => Vec::new(),
                 version => vec![("version".to_owned(), version.to_owned())],
             },
+            parent,
             why_not: WHY,
             fields: &[("usage", From::Imported), ("cost_usd", From::Imported), ("times", From::Derived)],
             ..About::default()
         })?,
     };
+    point(desk, trace, text(whole, "continued_trajectory_ref"));
     let tools: Vec<Value> = said::tools(&agent["tool_definitions"]).iter().map(chat::tool).collect();
     let mut telling = Telling {
         trace,
@@ -88,6 +97,17 @@ pub fn trajectory(
         desk.end(trace, telling.last, None)?;
     }
     Ok(trace)
+}
+
+/// Remembers that another file belongs to this trace. The path is only ever compared with the files that are imported.
+fn point(desk: &mut Desk<'_>, trace: TraceId, path: &str) {
+    let file = desk.file();
+    if !path.is_empty()
+        && let Some(belongs) = &mut desk.belongs
+    {
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        belongs.insert(folder.join(path).to_string_lossy().into_owned(), trace);
+    }
 }
 
 struct Telling {
@@ -137,6 +157,11 @@ impl Telling {
         let results = step["observation"]["results"].as_array().into_iter().flatten();
         let ids: Vec<String> = message.tool_calls().map(|call| call.id.clone()).collect();
         for (nth, result) in results.enumerate() {
+            // One, or a list of them since 1.3.
+            let refs = &result["subagent_trajectory_ref"];
+            for one in refs.as_array().map_or(std::slice::from_ref(refs), Vec::as_slice) {
+                point(desk, self.trace, text(one, "trajectory_path"));
+            }
             let id = Some(text(result, "source_call_id")).filter(|id| !id.is_empty()).map(str::to_owned);
             // Terminals answer to the turn as a whole: that is its only, or its first, call.
             let id = id.or_else(|| ids.get(nth).or(ids.first()).cloned());
@@ -181,7 +206,8 @@ impl Telling {
         let mut told = desk.answered(&response, &model);
         told.summary.cost_usd = metrics["cost_usd"].as_f64().or(told.summary.cost_usd);
         let told = Told {
-            key: format!("{} {}", self.key, step["step_id"]),
+            // A session may go on in another file, where steps are counted anew.
+            key: format!("{} {} {}", self.key, step["step_id"], text(step, "timestamp")),
             at: asked_at,
             end_at: Some(at),
             upstream: model.split_once('/').map_or("", |(provider, _)| provider).to_owned(),

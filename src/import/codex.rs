@@ -191,7 +191,9 @@ impl Rollout<'_, '_> {
             }
             other => {
                 let (trace, at) = self.here(at)?;
-                line["payload"] = payload;
+                if let Some(line) = line.as_object_mut() {
+                    line.insert("payload".to_owned(), payload);
+                }
                 self.desk.unknown(trace, at, other, line)
             }
         }

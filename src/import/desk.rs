@@ -1,7 +1,7 @@
 //! The desk every importer works at: it hides secrets, names traces and calls by what they are, counts what was done with
 //! each line, and hands events on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -93,6 +93,8 @@ pub struct Desk<'a> {
     pub tally: Tally,
     /// What telemetry of other files of the job waits for.
     pub book: Option<&'a mut super::otlp::Book>,
+    /// Files that others of the job said belong to their trace.
+    pub belongs: Option<&'a mut HashMap<String, TraceId>>,
     taker: &'a mut dyn Taker,
     format: &'static str,
     file: &'a str,
@@ -135,7 +137,17 @@ impl<'a> Desk<'a> {
         file: &'a str,
         begun: &'a mut HashSet<TraceId>,
     ) -> Self {
-        Desk { settings, tally: Tally::default(), book: None, taker, format, file, begun, origins: Vec::new() }
+        Desk {
+            settings,
+            tally: Tally::default(),
+            book: None,
+            belongs: None,
+            taker,
+            format,
+            file,
+            begun,
+            origins: Vec::new(),
+        }
     }
 
     /// The file's path, as it was given.

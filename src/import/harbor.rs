@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::desk::add_usage;
 use super::shape::text;
 use super::{Desk, Format, Source, Trouble, document, results, time};
 use crate::trace::Usage;
@@ -15,6 +16,18 @@ pub const FORMAT: Format = Format {
     fits: |shape| shape.all(&["task_name", "trial_name"]) || shape.all(&["n_total_trials", "stats"]),
     read,
 };
+
+/// Exceptions that are the agent's own doing: what the verifier says after them is a measurement. After all others (the sandbox,
+/// the provider, the verifier) Harbor itself counts no reward.
+const OF_THE_AGENT: &[&str] = &[
+    "AgentTimeoutError",
+    "ContextWindowExceededError",
+    "ContextLengthExceededError",
+    "OutputTokenExceededError",
+    "OutputLengthExceededError",
+    "AgentSafetyRefusalError",
+    "ContentPolicyViolationError",
+];
 
 fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let whole = document(source.from)?;
@@ -47,15 +60,7 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let mut trial = results::trial(&run, text(&whole, "trial_name"), text(&whole, "task_name"), &variant, None);
     let finished = time::read(&whole["finished_at"]).unwrap_or(started);
     (trial.started, trial.duration_us) = (started, finished.micros_since(started));
-    let spent = &whole["agent_result"];
-    let cached = spent["n_cache_tokens"].as_u64();
-    trial.usage = Usage {
-        input: spent["n_input_tokens"].as_u64().map(|input| input.saturating_sub(cached.unwrap_or(0))),
-        output: spent["n_output_tokens"].as_u64(),
-        cache_read: cached,
-        ..Usage::default()
-    };
-    trial.cost_usd = spent["cost_usd"].as_f64();
+    spent(&mut trial, &whole);
     judge(&mut trial, &whole);
     results::finish(&mut run, trial);
     desk.used();
@@ -74,24 +79,56 @@ fn judge(trial: &mut Trial, whole: &Value) {
             trial.grades.push(results::scored(&name, score, score >= 1.0 - 1e-6, ""));
         }
     }
-    let exception = &whole["exception_info"];
+    let Some(exception) = exception(whole) else {
+        if trial.grades.is_empty() {
+            trial.ending = Ending::Broken { reason: "the verifier gave no reward".to_owned() };
+            trial.grades.push(results::silent("reward", "the verifier gave no reward"));
+        }
+        return;
+    };
+    let kind = text(exception, "exception_type");
+    let kind = if kind.is_empty() { "the trial failed" } else { kind };
+    let of_the_agent = OF_THE_AGENT.contains(&kind);
+    trial.ending = match kind {
+        "AgentTimeoutError" => Ending::TimedOut { seconds: trial.duration_us as f64 / 1e6 },
+        _ if of_the_agent => Ending::Braked { brake: kind.to_owned() },
+        _ => Ending::Broken { reason: kind.to_owned() },
+    };
     if trial.grades.is_empty() {
-        let why = Some(text(exception, "exception_type"))
-            .filter(|kind| !kind.is_empty())
-            .unwrap_or("the verifier gave no reward");
-        let timed_out = why.contains("AgentTimeout");
-        trial.ending = if timed_out {
-            Ending::TimedOut { seconds: trial.duration_us as f64 / 1e6 }
+        trial.grades.push(if of_the_agent {
+            results::scored("reward", 0.0, false, kind)
         } else {
-            Ending::Broken { reason: why.to_owned() }
-        };
-        trial.grades.push(if timed_out {
-            results::scored("reward", 0.0, false, why)
-        } else {
-            results::silent("reward", why)
+            results::silent("reward", kind)
         });
     }
-    if let Value::String(message) = &exception["exception_message"] {
+    let message = text(exception, "exception_message");
+    if !message.is_empty() {
         trial.why = Some(message.chars().take(300).collect());
+    }
+}
+
+/// What went wrong in the trial, or in the first of its steps where anything did.
+fn exception(whole: &Value) -> Option<&Value> {
+    let steps = whole["step_results"].as_array().into_iter().flatten().map(|step| &step["exception_info"]);
+    std::iter::once(&whole["exception_info"]).chain(steps).find(|exception| exception.is_object())
+}
+
+/// Tokens and cost: of the trial, or of its steps. Harbor's input holds the cache.
+fn spent(trial: &mut Trial, whole: &Value) {
+    let steps = whole["step_results"].as_array().into_iter().flatten().map(|step| &step["agent_result"]);
+    let whole = &whole["agent_result"];
+    let all: Vec<&Value> = if whole.is_object() { vec![whole] } else { steps.collect() };
+    for one in all {
+        let cached = one["n_cache_tokens"].as_u64();
+        let usage = Usage {
+            input: one["n_input_tokens"].as_u64().map(|input| input.saturating_sub(cached.unwrap_or(0))),
+            output: one["n_output_tokens"].as_u64(),
+            cache_read: cached,
+            ..Usage::default()
+        };
+        add_usage(&mut trial.usage, &usage);
+        if let Some(cost) = one["cost_usd"].as_f64() {
+            *trial.cost_usd.get_or_insert(0.0) += cost;
+        }
     }
 }

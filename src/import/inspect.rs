@@ -1,7 +1,7 @@
 //! Inspect logs, `.eval` archives and JSON: samples become trials with grades, their model events become calls. Texts that a
 //! log keeps once and points to (attachments, pooled messages) are put back where they stood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -26,6 +26,8 @@ const WHY: &str = "a log keeps messages and settings, not the request that was s
 /// Bytes that putting texts back may add to a sample.
 const MOST: usize = 256 << 20;
 const DEEPEST: usize = 64;
+/// Messages of a request, about: no model reads more.
+const MESSAGES: usize = 100_000;
 
 fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let (path, modified) = (source.path, source.modified);
@@ -39,7 +41,10 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
         return desk.run(run);
     };
     let entries = zip::entries(&mut **file)?;
-    let named = |name: &str| entries.iter().find(|entry| entry.name == name);
+    // Where an archive was added to, the last of a name counts.
+    let named = |name: &str| entries.iter().rfind(|entry| entry.name == name);
+    let last: HashMap<&str, usize> =
+        entries.iter().enumerate().map(|(index, entry)| (entry.name.as_str(), index)).collect();
     let header = named("header.json").or_else(|| named("_journal/start.json"));
     let Some(header) = header else {
         return Err(Trouble::Bad("it is a zip archive, but no Inspect log: there is no header.json in it".to_owned()));
@@ -48,9 +53,13 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let log =
         parse(zip::read(&mut **file, header)?).map_err(|error| Trouble::Bad(format!("{}: {error}", header.name)))?;
     let mut run = begin(&log, path, modified);
-    for entry in &entries {
+    for (index, entry) in entries.iter().enumerate() {
         if !(entry.name.starts_with("samples/") && entry.name.ends_with(".json")) {
             desk.skipped("indexes and sums of the log");
+            continue;
+        }
+        if last[entry.name.as_str()] != index {
+            desk.skipped("samples that were written again");
             continue;
         }
         // One bad sample doesn't hide the others.
@@ -190,7 +199,7 @@ fn conversation(
                 let key = Some(text(&event, "uuid"))
                     .filter(|id| !id.is_empty())
                     .map_or_else(|| number.to_string(), str::to_owned);
-                call(desk, trace, &texts, &event, model, at, key)?;
+                call(desk, trace, &mut texts, &event, model, at, key)?;
             }
             kind => desk.note(trace, at, &format!("inspect.{kind}"), None, event.clone())?,
         }
@@ -211,7 +220,7 @@ struct Texts<'a> {
     left: usize,
 }
 
-impl Texts<'_> {
+impl<'a> Texts<'a> {
     fn put_back(&mut self, value: &Value, depth: usize) -> Value {
         if depth > DEEPEST {
             return value.clone();
@@ -238,7 +247,7 @@ impl Texts<'_> {
     }
 
     /// Messages of the pool: places, or ranges of them.
-    fn pooled(&self, refs: &Value) -> Vec<&Value> {
+    fn pooled(&self, refs: &Value) -> Vec<&'a Value> {
         let at = |value: &Value| value.as_u64().and_then(|at| usize::try_from(at).ok());
         let mut found = Vec::new();
         for one in refs.as_array().into_iter().flatten() {
@@ -247,6 +256,9 @@ impl Texts<'_> {
                 place => at(place).map(|at| (at, at.saturating_add(1))),
             };
             let Some((from, to)) = range else { continue };
+            if found.len() > MESSAGES {
+                break;
+            }
             let pool = self.pool.as_array().map(Vec::as_slice).unwrap_or_default();
             found.extend(pool.get(from..to.min(pool.len())).unwrap_or_default());
         }
@@ -257,17 +269,20 @@ impl Texts<'_> {
 fn call(
     desk: &mut Desk<'_>,
     trace: TraceId,
-    texts: &Texts<'_>,
+    texts: &mut Texts<'_>,
     event: &Value,
     model: &str,
     at: Timestamp,
     key: String,
 ) -> Result<(), Trouble> {
     let mut messages: Vec<Message> = said::messages(&event["input"], Role::User);
+    // A message of the pool may itself point to attachments. What one call takes back is not missing in the next.
+    let left = texts.left;
     for pooled in texts.pooled(&event["input_refs"]) {
-        // A message of the pool may itself point to attachments.
-        let mut inner = Texts { attachments: texts.attachments, pool: &Value::Null, left: texts.left };
-        messages.extend(said::messages(&inner.put_back(pooled, 0), Role::User));
+        messages.extend(said::messages(&texts.put_back(pooled, 0), Role::User));
+    }
+    if texts.left > 0 {
+        texts.left = left;
     }
     let tools: Vec<ToolDef> = said::tools(&event["tools"]);
     let output = &event["output"];

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::shape::text;
 use super::spans::{self, Seen};
-use super::{About, Desk, Format, Source, Trouble, document, said, time, usage};
+use super::{About, Desk, Format, Source, Trouble, records, said, time, usage};
 use crate::trace::{Source as From, Timestamp};
 
 pub const FORMAT: Format = Format {
@@ -15,29 +15,67 @@ pub const FORMAT: Format = Format {
             || shape.all(&["observations[].traceId"])
             || shape.all(&["id", "projectId", "observations"])
             || shape.all(&["[].traceId", "[].type", "[].startTime"])
+            || shape.all(&["[].trace_id", "[].type", "[].start_time", "[].parent_observation_id"])
+            || shape.all(&["data[].traceId", "data[].type", "data[].startTime"])
+            || shape.line(is_row)
     },
     read,
 };
 
+/// An observation, in a line of its own.
+fn is_row(line: &Value) -> bool {
+    let any = |keys: [&str; 2]| keys.iter().any(|key| line.get(*key).is_some());
+    let known = ["GENERATION", "SPAN", "EVENT", "AGENT", "TOOL", "CHAIN", "RETRIEVER", "EMBEDDING", "EVALUATOR"];
+    any(["traceId", "trace_id"]) && any(["startTime", "start_time"]) && known.contains(&text(line, "type"))
+}
+
 const WHY: &str = "an observation keeps messages and parameters, not the request that was sent";
 
 fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
-    let whole = document(source.from)?;
-    let mut each = Vec::new();
-    match &whole {
-        // A list of observations, whatever trace they are of.
-        Value::Array(list) if list.iter().all(|one| one.get("observations").is_none()) => {
-            let mut traces: indexmap::IndexMap<&str, Vec<Value>> = indexmap::IndexMap::new();
-            list.iter().for_each(|one| traces.entry(text(one, "traceId")).or_default().push(one.clone()));
-            each.extend(traces.into_iter().map(|(id, all)| (json!({ "id": id }), all)));
+    let mut loose: indexmap::IndexMap<String, Vec<Value>> = indexmap::IndexMap::new();
+    let otherwise = source.modified;
+    records::each(source.from, desk, &["data"], &mut |desk, record| {
+        if record.get("observations").is_some() || record.get("trace").is_some() {
+            let (trace, observations) = parts(&record);
+            return one(desk, &trace, &observations, otherwise);
         }
-        Value::Array(list) => each.extend(list.iter().map(parts)),
-        one => each.push(parts(one)),
-    }
-    for (trace, observations) in each {
+        // An observation by itself, of whatever trace it is.
+        let observation = camel(record);
+        if text(&observation, "traceId").is_empty() {
+            desk.skipped("records that are neither traces with observations nor observations");
+        } else {
+            loose.entry(text(&observation, "traceId").to_owned()).or_default().push(observation);
+        }
+        Ok(())
+    })?;
+    for (id, observations) in loose {
+        // Newer exports say of the trace what they know in each row.
+        let first = |key: &str| observations.iter().map(|one| &one[key]).find(|value| !value.is_null());
+        let trace = json!({ "id": id, "name": first("traceName"), "userId": first("userId"),
+            "sessionId": first("sessionId"), "environment": first("environment"), "release": first("release") });
         one(desk, &trace, &observations, source.modified)?;
     }
     Ok(())
+}
+
+/// A row of a table export has its columns in snake_case, and some under another name.
+fn camel(record: Value) -> Value {
+    let Value::Object(columns) = record else { return record };
+    if !columns.contains_key("trace_id") {
+        return Value::Object(columns);
+    }
+    let name = |column: &str| match column {
+        "provided_model_name" => "model".to_owned(),
+        _ => {
+            let mut words = column.split('_');
+            let first = words.next().unwrap_or_default().to_owned();
+            words.fold(first, |name, word| {
+                let (head, tail) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+                name + &head.to_uppercase() + tail
+            })
+        }
+    };
+    Value::Object(columns.into_iter().map(|(column, value)| (name(&column), value)).collect())
 }
 
 /// The trace itself and what was observed in it.

@@ -2,46 +2,33 @@
 
 use serde_json::Value;
 
-use super::lines::{Line, Lines};
 use super::shape::text;
 use super::spans::{self, Seen};
-use super::{About, Desk, Format, Shape, Source, Trouble, document, said, time, usage};
+use super::{About, Desk, Format, Shape, Source, Trouble, records, said, time, usage};
 use crate::trace::{Source as From, Timestamp};
 
 pub const FORMAT: Format = Format { name: "langsmith", about: "LangSmith runs, JSON and JSON lines", fits, read };
 
+/// Runs inside of runs.
+const DEEPEST: usize = 64;
 const WHY: &str = "a run keeps inputs and outputs, not the request that was sent";
 
 fn fits(shape: &Shape<'_>) -> bool {
     let run = |line: &Value| {
         line.get("run_type").is_some() && (line.get("inputs").is_some() || line.get("dotted_order").is_some())
     };
-    shape.line(run) || shape.all(&["[].run_type", "[].id"]) || shape.all(&["runs[].run_type"])
+    shape.line(run)
+        || shape.all(&["[].run_type", "[].id"])
+        || shape.all(&["runs[].run_type"])
+        || shape.all(&["run_type", "trace_id", "inputs"])
 }
 
 fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let mut runs = Vec::new();
-    let first = source.from.fill_buf()?.iter().copied().find(|byte| !byte.is_ascii_whitespace() && *byte < 0x80);
-    if first == Some(b'[') {
-        runs.extend(document(source.from)?.as_array().cloned().unwrap_or_default());
-    } else {
-        let mut lines = Lines::new(&mut *source.from);
-        while let Some(line) = lines.next()? {
-            let Line::Whole { bytes, last } = line else {
-                desk.skipped("a line that is too long");
-                continue;
-            };
-            match serde_json::from_slice::<Value>(bytes) {
-                Ok(Value::Object(mut one)) => match one.remove("runs") {
-                    Some(Value::Array(list)) => runs.extend(list),
-                    _ => runs.push(Value::Object(one)),
-                },
-                Ok(_) => desk.skipped("lines that are no runs"),
-                Err(_) if last => desk.skipped("a last line that was cut off"),
-                Err(_) => desk.damaged(),
-            }
-        }
-    }
+    records::each(source.from, desk, &["runs"], &mut |_, run| {
+        family(run, 0, &mut runs);
+        Ok(())
+    })?;
     let mut traces: indexmap::IndexMap<String, Vec<Value>> = indexmap::IndexMap::new();
     for run in runs {
         let id = [text(&run, "trace_id"), text(&run, "id")]
@@ -55,6 +42,22 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
         one(desk, &id, &runs, source.modified)?;
     }
     Ok(())
+}
+
+/// A run and those inside of it: a run tree holds its children.
+fn family(mut run: Value, depth: usize, into: &mut Vec<Value>) {
+    let children = run.as_object_mut().and_then(|run| run.remove("child_runs"));
+    let id = text(&run, "id").to_owned();
+    let trace = [text(&run, "trace_id"), &id].into_iter().find(|id| !id.is_empty()).unwrap_or_default().to_owned();
+    into.push(run);
+    let Some(Value::Array(children)) = children.filter(|_| depth < DEEPEST) else { return };
+    for mut child in children {
+        if let Some(child) = child.as_object_mut() {
+            child.entry("parent_run_id").or_insert_with(|| id.as_str().into());
+            child.entry("trace_id").or_insert_with(|| trace.as_str().into());
+        }
+        family(child, depth + 1, into);
+    }
 }
 
 fn one(desk: &mut Desk<'_>, id: &str, runs: &[Value], otherwise: Timestamp) -> Result<(), Trouble> {

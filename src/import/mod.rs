@@ -21,18 +21,21 @@ mod lines;
 mod open;
 mod opencode;
 mod openhands;
+mod openhands_sdk;
 mod opik;
 pub mod otlp;
 mod pi;
 mod promptfoo;
 mod qwen_code;
 mod raw;
+mod records;
 mod results;
 mod rows;
 mod said;
 mod shape;
 mod sidecar;
 mod spans;
+mod sqlite;
 mod stream;
 mod sweagent;
 mod tau2;
@@ -43,7 +46,7 @@ mod vcr;
 mod wire_log;
 mod zip;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, Read, Seek};
 
 use crate::price::Table;
@@ -54,6 +57,11 @@ use crate::trial::RunRecord;
 pub use desk::{About, Desk, Tally, Told, add_usage, call_id, trace_id};
 pub use open::{Opened, open};
 pub use shape::Shape;
+
+/// Whether a file that begins like this is read where its directory says, not from its beginning on.
+pub fn is_database(head: &[u8]) -> bool {
+    head.starts_with(sqlite::MAGIC)
+}
 
 /// Why something could not be kept.
 pub type TakeError = Box<dyn std::error::Error + Send + Sync>;
@@ -103,8 +111,10 @@ pub struct Source<'a> {
     /// When it was last written: the time of what has none of its own.
     pub modified: Timestamp,
     pub from: &'a mut dyn BufRead,
-    /// The file itself, for archives that are read where their directory says.
+    /// The file itself, for archives and databases, which are read where their directory says.
     pub file: Option<&'a mut dyn ReadSeek>,
+    /// What a database has not yet taken over from the log beside it.
+    pub beside: Option<&'a mut dyn ReadSeek>,
 }
 
 /// Reads one format.
@@ -181,6 +191,7 @@ pub fn format(name: &str) -> Option<&'static Format> {
 pub struct Job {
     begun: HashSet<TraceId>,
     book: otlp::Book,
+    belongs: HashMap<String, TraceId>,
 }
 
 impl Job {
@@ -206,6 +217,7 @@ pub fn import(
 ) -> (Tally, Result<(), Trouble>) {
     let mut desk = Desk::new(settings, taker, format.name, source.path, &mut job.begun);
     desk.book = Some(&mut job.book);
+    desk.belongs = Some(&mut job.belongs);
     let done = (format.read)(source, &mut desk);
     let done = done.and(desk.finish());
     (desk.tally, done)

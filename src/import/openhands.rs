@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::lines::{Line, Lines};
 use super::shape::text;
 use super::thread::Thread;
-use super::{About, Desk, Format, Shape, Source, Told, Trouble, chat, desk, said, time, usage};
+use super::{About, Desk, Format, Shape, Source, Told, Trouble, chat, desk, openhands_sdk, said, time, usage};
 use crate::provider;
 use crate::trace::{Headers, Message, Part, Role, Source as From, Timestamp, ToolResult, TraceId, Wire};
 
@@ -26,6 +26,8 @@ fn fits(shape: &Shape<'_>) -> bool {
     };
     shape.line(line)
         || shape.line(event)
+        || shape.line(openhands_sdk::is_event)
+        || shape.all(&["history[].kind", "instance_id"])
         || (shape.all(&["instance_id", "history[].source"]))
         || (shape.has("[].source") && (shape.has("[].action") || shape.has("[].observation")))
 }
@@ -101,6 +103,11 @@ fn instance(desk: &mut Desk<'_>, whole: &Value, otherwise: Timestamp) -> Result<
         fields: &[("usage", From::Imported), ("cost_usd", From::Derived), ("times", From::Derived)],
         ..About::default()
     })?;
+    if events.iter().any(|event| openhands_sdk::is_event(event)) {
+        let model = text(&whole["metadata"]["llm"], "model");
+        let last = openhands_sdk::history(desk, trace, &events, whole, model, began)?;
+        return ended(desk, trace, whole, last);
+    }
     let counts =
         metrics["token_usages"].as_array().into_iter().flatten().map(|one| (text(one, "response_id"), one)).collect();
     let model = text(&whole["metadata"]["llm_config"], "model").to_owned();
@@ -117,11 +124,15 @@ fn instance(desk: &mut Desk<'_>, whole: &Value, otherwise: Timestamp) -> Result<
     for event in &events {
         telling.event(desk, event)?;
     }
+    ended(desk, trace, whole, telling.last)
+}
+
+fn ended(desk: &mut Desk<'_>, trace: TraceId, whole: &Value, last: Timestamp) -> Result<(), Trouble> {
     if !whole["test_result"].is_null() {
-        desk.note(trace, telling.last, "openhands.test_result", None, whole["test_result"].clone())?;
+        desk.note(trace, last, "openhands.test_result", None, whole["test_result"].clone())?;
     }
     let failed = whole["error"].as_str().filter(|error| !error.is_empty()).map(str::to_owned);
-    desk.end(trace, telling.last, failed)
+    desk.end(trace, last, failed)
 }
 
 impl Telling<'_> {
@@ -140,7 +151,8 @@ impl Telling<'_> {
         let response = &meta["model_response"];
         let action = text(event, "action");
         if !action.is_empty() && response.is_object() {
-            let id = text(response, "id");
+            let id = [text(response, "id"), text(meta, "tool_call_id")].into_iter().find(|id| !id.is_empty());
+            let id = id.unwrap_or_default();
             if self.told.insert(id.to_owned()) {
                 self.call(desk, response, id, at)?;
             }

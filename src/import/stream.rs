@@ -116,7 +116,7 @@ fn script(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
         let id = match trace {
             Some(id) => id,
             None => {
-                let source = Source { path, modified: began, from: &mut std::io::empty(), file: None };
+                let source = Source { path, modified: began, from: &mut std::io::empty(), file: None, beside: None };
                 *trace.insert(desk.begin(about(&source, bytes, began))?)
             }
         };

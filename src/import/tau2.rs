@@ -8,7 +8,7 @@ use super::desk::add_usage;
 use super::shape::text;
 use super::thread::Thread;
 use super::{About, Desk, Format, Source, Told, Trouble, chat, desk, document, results, said, time, usage};
-use crate::trace::{Response, Role, Source as From, Stop, Timestamp, TraceId};
+use crate::trace::{Message, Part, Response, Role, Source as From, Stop, Timestamp, TraceId};
 use crate::trial::{Ending, RunRecord, Trial};
 
 pub const FORMAT: Format = Format {
@@ -110,6 +110,21 @@ fn one(
     Ok(())
 }
 
+/// What the agent hears of a message. In domains with two sides the user has tools too, and their results are the user's own.
+fn heard(raw: &Value) -> Vec<Message> {
+    let several = raw["tool_messages"].as_array().map_or(std::slice::from_ref(raw), Vec::as_slice);
+    let mut all: Vec<Message> = several
+        .iter()
+        .filter(|one| text(one, "requestor") != "user")
+        .flat_map(|one| said::messages(one, Role::User))
+        .collect();
+    for message in all.iter_mut().filter(|message| message.role == Role::User) {
+        message.parts.retain(|part| !matches!(part, Part::ToolCall(_)));
+    }
+    all.retain(|message| !message.parts.is_empty());
+    all
+}
+
 /// The conversation of a simulation as a trace of its own.
 fn conversation(
     desk: &mut Desk<'_>,
@@ -132,9 +147,10 @@ fn conversation(
     let mut last = trial.started;
     for (number, raw) in messages.iter().enumerate() {
         let at = time::read(&raw["timestamp"]).unwrap_or(Timestamp(last.0 + 1));
-        let asked_at = last.min(at);
+        let took = raw["generation_time_seconds"].as_f64().filter(|seconds| (0.0..1e6).contains(seconds));
+        let asked_at = took.map_or(last.min(at), |seconds| Timestamp(at.0.saturating_sub((seconds * 1e6) as i64)));
         last = last.max(at);
-        for message in said::messages(raw, Role::User) {
+        for message in heard(raw) {
             if message.role == Role::Assistant && (number > 0 || raw.get("usage").is_some_and(|usage| !usage.is_null()))
             {
                 let response = Response {

@@ -69,7 +69,7 @@ pub fn entries(file: &mut dyn ReadSeek) -> Result<Vec<Entry>, Trouble> {
         return Err(bad("its directory is bigger than any log's"));
     }
     let directory = read_at(file, start, size)?;
-    let mut at = 0;
+    let (mut at, mut packed) = (0, 0_u64);
     let mut found = Vec::new();
     while directory.get(at..).is_some_and(|rest| rest.starts_with(b"PK\x01\x02")) {
         let (name_len, extra_len, comment_len) = (
@@ -88,6 +88,11 @@ pub fn entries(file: &mut dyn ReadSeek) -> Result<Vec<Entry>, Trouble> {
             offset: u32_at(&directory, at + 42),
         };
         widen(&mut entry, extra);
+        // Entries that share their bytes would each unpack to what only one of them has.
+        packed = packed.saturating_add(entry.packed);
+        if packed > len {
+            return Err(bad("its entries lie on top of each other: a zip bomb rather than a log"));
+        }
         found.push(entry);
         at += 46 + name_len + extra_len + comment_len;
     }

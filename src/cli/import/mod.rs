@@ -163,14 +163,14 @@ impl Door {
             Ok(file) => file,
             Err(error) => return failed(&found.path, error.to_string()),
         };
-        let beside = file.try_clone().ok();
+        let mut beside = file.try_clone().ok();
         let opened = match file.try_clone().and_then(import::open) {
             Ok(opened) => opened,
             Err(error) => return failed(&found.path, error.to_string()),
         };
         let (mut from, mut whole): (Box<dyn BufRead>, Option<File>) = match opened {
             Opened::Plain(from) => (from, None),
-            Opened::Zip => (Box::new(&b"PK\x03\x04"[..]), beside),
+            Opened::Zip => (Box::new(&b"PK\x03\x04"[..]), beside.take()),
         };
         let head = match peek(&mut from) {
             Ok(head) => head,
@@ -198,8 +198,18 @@ impl Door {
         };
         let settings = Settings { redactor: &self.redactor, content: self.content, prices: &self.prices, settled };
         let mut all = std::io::BufReader::with_capacity(256 << 10, std::io::Read::chain(&head[..], from));
-        let archive = whole.as_mut().map(|file| file as &mut dyn import::ReadSeek);
-        let mut source = Source { path: &path, modified, from: &mut all, file: archive };
+        let mut log = None;
+        if import::is_database(&head) {
+            whole = beside;
+            log = log_beside(&found.path);
+        }
+        let mut source = Source {
+            path: &path,
+            modified,
+            from: &mut all,
+            file: whole.as_mut().map(|file| file as &mut dyn import::ReadSeek),
+            beside: log.as_mut().map(|file| file as &mut dyn import::ReadSeek),
+        };
         keeper.begin();
         let (tally, result) = import::import(format, &mut source, &settings, belonging, keeper);
         let (events, added_calls) = keeper.added();
@@ -232,6 +242,14 @@ impl Door {
 
 fn failed(path: &Path, error: String) -> Done {
     Done { file: path.display().to_string(), error: Some(error), ..Done::default() }
+}
+
+/// What a database has not yet taken over from its log.
+fn log_beside(database: &Path) -> Option<File> {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    std::fs::symlink_metadata(&name).ok().filter(std::fs::Metadata::is_file)?;
+    File::open(name).ok()
 }
 
 /// The first bytes of a file; they are read again later.

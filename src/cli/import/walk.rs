@@ -35,8 +35,9 @@ pub fn jobs(paths: &[PathBuf], store: &Path) -> (Vec<Vec<Found>>, Vec<(String, S
         jobs.entry(together(&file.path)).or_default().push(file);
     }
     let mut jobs: Vec<Vec<Found>> = jobs.into_values().collect();
-    // A session's own file before those of its sub-agents.
-    jobs.iter_mut().for_each(|job| job.sort_by_key(|file| (file.path.components().count(), file.path.clone())));
+    // A session's own file before those of its sub-agents: they lie deeper, or have a longer name.
+    let order = |file: &Found| (file.path.components().count(), file.path.as_os_str().len(), file.path.clone());
+    jobs.iter_mut().for_each(|job| job.sort_by_cached_key(order));
     (jobs, missing)
 }
 

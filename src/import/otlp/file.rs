@@ -5,9 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{Batch, Book, Event, Signal, Span, decode, json};
-use crate::import::lines::{Line, Lines};
 use crate::import::shape::text;
-use crate::import::{Desk, Format, Shape, Source, Trouble, time, whole};
+use crate::import::{Desk, Format, Shape, Source, Trouble, records, time, whole};
 use crate::trace::Timestamp;
 
 pub const FORMAT: Format =
@@ -102,31 +101,13 @@ fn fits_spans(shape: &Shape<'_>) -> bool {
 
 fn read_spans(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let mut batch = Batch::default();
-    let first = source.from.fill_buf()?.iter().copied().find(|byte| !byte.is_ascii_whitespace() && *byte < 0x80);
-    let mut add = |value: &Value, desk: &mut Desk<'_>| match span(value) {
-        Some(span) => batch.spans.push(span),
-        None => desk.skipped("spans without ids"),
-    };
-    if first == Some(b'[') {
-        let all = crate::import::document(source.from)?;
-        all.as_array().into_iter().flatten().for_each(|value| add(value, desk));
-    } else {
-        let mut lines = Lines::new(&mut *source.from);
-        while let Some(line) = lines.next()? {
-            let Line::Whole { bytes, last } = line else {
-                desk.skipped("a line that is too long");
-                continue;
-            };
-            match serde_json::from_slice::<Value>(bytes) {
-                Ok(value) if value["data"].is_array() => {
-                    value["data"].as_array().into_iter().flatten().for_each(|one| add(one, desk));
-                }
-                Ok(value) => add(&value, desk),
-                Err(_) if last => desk.skipped("a last line that was cut off"),
-                Err(_) => desk.damaged(),
-            }
+    records::each(source.from, desk, &["data", "spans"], &mut |desk, value| {
+        match span(&value) {
+            Some(span) => batch.spans.push(span),
+            None => desk.skipped("spans without ids"),
         }
-    }
+        Ok(())
+    })?;
     let mut book = Book::default();
     book.take(desk, batch, Timestamp::default(), false)?;
     book.tell_waiting(desk, Timestamp(i64::MAX))

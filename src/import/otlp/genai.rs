@@ -324,8 +324,8 @@ pub fn choice_event(name: &str, body: &Map<String, Value>) -> Option<Value> {
         return None;
     }
     let mut message = body.get("message").map_or_else(|| Value::Object(body.clone()), json_of);
-    if let Value::String(text) = &message {
-        message = json!({ "content": text });
+    if !message.is_object() {
+        message = json!({ "content": message });
     }
     message["role"] = "assistant".into();
     if message.get("content").is_none() {
