@@ -5,10 +5,11 @@
 #   make test     all tests
 #   make ci       what CI runs: fmt, clippy, docs, cargo-deny, make test
 #   make bench    the criterion benches (BENCH=log for one)
+#   make fuzz     the fuzz targets, SECONDS (60) each; see fuzz/README.md
 #   make pictures the pictures in README.md
 #   make install  put the binary and its DuckDB library under PREFIX (default ~/.local)
 
-.PHONY: demo build test ci fmt lint docs deny bench install env pictures clean-demo
+.PHONY: demo build test ci fmt lint docs deny bench fuzz install env pictures clean-demo
 
 # The prebuilt library when it can be had, DuckDB from source otherwise. Asked once per make.
 DUCKDB := $(shell scripts/get-duckdb.sh)
@@ -54,6 +55,9 @@ ci: fmt lint docs deny test
 
 bench:
 	cargo bench --locked $(FEATURES) $(if $(BENCH),--bench $(BENCH))
+
+fuzz:
+	scripts/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 install: build
 	install -d $(PREFIX)/bin

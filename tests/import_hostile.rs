@@ -3,111 +3,64 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_macros)]
 
-use std::collections::HashSet;
-use std::io::{BufReader, Cursor};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use holdback::import::{self, FORMATS, Kind, Settings, Shape, Source, TakeError, Taker, Tally};
-use holdback::price::Table;
-use holdback::redact::{Redactor, Rules};
-use holdback::trace::{CallId, Content, Timestamp, TraceEvent, What};
-use holdback::trial::RunRecord;
+use holdback::import::{self, FORMATS, Kind, Shape};
 
-#[derive(Default)]
-struct Balanced {
-    open: HashSet<CallId>,
-    calls: usize,
-    runs: usize,
-}
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
 
-impl Taker for Balanced {
-    fn event(&mut self, event: &TraceEvent) -> Result<(), TakeError> {
-        match &event.what {
-            What::CallStarted(call, _) => drop(self.open.insert(*call)),
-            What::CallEnded(call, _) => {
-                self.calls += 1;
-                assert!(self.open.remove(call));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-    fn run(&mut self, run: RunRecord) -> Result<(), TakeError> {
-        self.runs += 1;
-        assert!(run.trials.iter().all(|trial| trial.run == run.id && run.tasks.contains(&trial.task)));
-        Ok(())
-    }
-}
-
-fn import_bytes(format: &import::Format, bytes: &[u8], redactor: &Redactor, prices: &Table) -> (Tally, Balanced, bool) {
-    let settings = Settings { redactor, content: Content::Redacted, prices, settled: true };
-    let mut from = BufReader::with_capacity(7, bytes);
-    let mut file = Cursor::new(bytes);
-    let archive = bytes.starts_with(b"PK\x03\x04");
-    let mut source = Source {
-        path: "job/trial/result.json",
-        modified: Timestamp(1_700_000_000_000_000),
-        from: &mut from,
-        file: if archive { Some(&mut file) } else { None },
-    };
-    let mut taker = Balanced::default();
-    let (tally, done) = import::import(format, &mut source, &settings, &mut import::Job::default(), &mut taker);
-    assert!(taker.open.is_empty(), "{}", format.name);
-    (tally, taker, done.is_ok())
-}
-
-fn seeds() -> Vec<(&'static import::Format, Vec<u8>, PathBuf)> {
+/// The seeds, each with the format it is named for. What was once a crash need not look like its format.
+fn seeds() -> Vec<(&'static import::Format, Vec<u8>, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/import");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let Kind::Known(format) = import::detect(&Shape::of(&name, &bytes)) else { panic!("{name}: not known") };
-        assert_eq!(name.split('.').next(), Some(format.name), "{name} is taken for {}", format.name);
-        found.push((format, bytes, path));
+        let named = import::format(name.split('.').next().unwrap()).unwrap_or_else(|| panic!("{name}: no such format"));
+        found.push((named, std::fs::read(&path).unwrap(), name));
     }
     found
 }
 
 #[test]
-fn every_format_has_a_seed_that_imports_whole() {
-    let (redactor, prices) = (Redactor::new(&Rules::default()).unwrap(), Table::embedded());
-    let seeds = seeds();
+fn every_format_has_seeds_that_import_whole_and_a_fuzz_target() {
+    let targets = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
+    let seeds: Vec<_> = seeds().into_iter().filter(|(.., name)| !name.contains(".crash-")).collect();
     for format in FORMATS {
-        let (_, bytes, path) = seeds
-            .iter()
-            .find(|(known, ..)| known.name == format.name)
-            .unwrap_or_else(|| panic!("no seed of {}", format.name));
-        let (tally, taker, done) = import_bytes(format, bytes, &redactor, &prices);
-        assert!(done && tally.damaged == 0, "{}: {tally:?}", path.display());
-        assert!(taker.calls > 0 || taker.runs > 0 || format.name == "swe-bench", "{}: {tally:?}", path.display());
-        let explained =
-            tally.used + tally.skipped.values().sum::<u64>() + tally.unknown.values().sum::<u64>() + tally.damaged;
-        assert_eq!(tally.lines, explained, "{}", path.display());
+        assert!(seeds.iter().any(|(known, ..)| known.name == format.name), "no seed of {}", format.name);
+        let target = format!("{{ name = {:?}, path = \"fuzz_targets/importer.rs\" }}", format.name);
+        assert!(targets.contains(&target), "fuzz/Cargo.toml lacks {target}");
+    }
+    for (format, bytes, name) in seeds {
+        let Kind::Known(known) = import::detect(&Shape::of(&name, &bytes)) else { panic!("{name}: not known") };
+        assert_eq!(known.name, format.name, "{name}");
+        let (tally, taker, done) = fuzz::import(format, &bytes);
+        assert!(done && tally.damaged == 0, "{name}: {tally:?}");
+        assert!(taker.calls + taker.runs > 0 || tally.events > 0, "{name}: {tally:?}");
     }
 }
 
 #[test]
 fn cut_and_spoilt_files_of_every_format_do_no_harm() {
-    let (redactor, prices) = (Redactor::new(&Rules::default()).unwrap(), Table::embedded());
     for (format, bytes, _) in seeds() {
         let step = (bytes.len() / 60).max(1);
         for at in (0..bytes.len()).step_by(step) {
-            import_bytes(format, &bytes[..at], &redactor, &prices);
+            fuzz::import(format, &bytes[..at]);
             let mut spoilt = bytes.clone();
             spoilt[at] = spoilt[at].wrapping_add(1);
-            import_bytes(format, &spoilt, &redactor, &prices);
+            fuzz::import(format, &spoilt);
             let mut doubled = bytes[..at].to_vec();
             doubled.extend_from_slice(&bytes[at / 2..]);
-            import_bytes(format, &doubled, &redactor, &prices);
+            fuzz::import(format, &doubled);
+            fuzz::detect(&doubled);
+            fuzz::listen(&doubled);
         }
     }
 }
 
 #[test]
 fn every_importer_survives_the_files_of_all_others_and_values_of_the_wrong_type() {
-    let (redactor, prices) = (Redactor::new(&Rules::default()).unwrap(), Table::embedded());
     for (_, bytes, _) in seeds() {
         let text = String::from_utf8_lossy(&bytes);
         let swapped = [
@@ -120,9 +73,9 @@ fn every_importer_survives_the_files_of_all_others_and_values_of_the_wrong_type(
             format!("\u{feff}{}", text.replace('\n', "\r\n")),
         ];
         for format in FORMATS {
-            import_bytes(format, &bytes, &redactor, &prices);
+            fuzz::import(format, &bytes);
             for other in &swapped {
-                import_bytes(format, other.as_bytes(), &redactor, &prices);
+                fuzz::import(format, other.as_bytes());
             }
         }
     }
