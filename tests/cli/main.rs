@@ -3,6 +3,7 @@
 
 mod demo;
 mod import;
+mod import_bad;
 mod mcp;
 mod report;
 mod words;
