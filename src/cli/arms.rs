@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::runs::stored::Runs;
 use super::{Global, Misuse};
-use crate::gate::{Arm, Policy, PolicyFile};
-use crate::trial::RunRecord;
+use crate::gate::{Arm, FailedTrial, Policy, PolicyFile};
+use crate::trial::{Outcome, RunRecord, Trial};
 
 /// Finds arms, opening the store only when one is asked for that is no file. Runs come straight from the log: a gate needs no index,
 /// and right after a run there is none that knows it.
@@ -83,6 +83,45 @@ impl<'a> Arms<'a> {
             );
         }
         Ok(Arm::from_run(&run, variant)?)
+    }
+
+    /// Trials of an arm that failed and left a trace, so many at the most; none of what is known from a file only.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn failing(&mut self, word: &str, variant: &str, most: usize) -> anyhow::Result<Vec<FailedTrial>> {
+        if is_file(word) {
+            return Ok(Vec::new());
+        }
+        let head = self.head(split(word).0)?;
+        let run = match self.whole.get(&head.id) {
+            Some(run) => run.clone(),
+            None => self.known()?.whole(&head)?,
+        };
+        let failed =
+            |trial: &Trial| trial.variant == variant && trial.outcome == Outcome::Fail && trial.copy_of.is_none();
+        let mut failing: Vec<FailedTrial> = run
+            .trials
+            .into_iter()
+            .filter(failed)
+            .filter_map(|trial| {
+                Some(FailedTrial { trace: trial.trace?, task: trial.task, attempt: trial.attempt, why: trial.why })
+            })
+            .collect();
+        // One of each task before a second of any.
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let turn = |failed: &FailedTrial| {
+            let seen = seen.entry(failed.task.clone()).or_default();
+            *seen += 1;
+            *seen
+        };
+        let turns: Vec<usize> = failing.iter().map(turn).collect();
+        let mut order: Vec<usize> = (0..failing.len()).collect();
+        order.sort_by_key(|at| (turns[*at], *at));
+        order.truncate(most);
+        order.sort_unstable();
+        failing = order.into_iter().map(|at| failing[at].clone()).collect();
+        Ok(failing)
     }
 
     fn known(&self) -> anyhow::Result<&Runs> {

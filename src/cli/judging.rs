@@ -80,7 +80,7 @@ impl Judge {
 }
 
 /// A judge's name, with its provider: without one nobody would know whom to ask.
-fn model(text: &str) -> Result<String, String> {
+pub fn model(text: &str) -> Result<String, String> {
     match text.split_once('/').is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty()) {
         true => Ok(text.to_owned()),
         false => Err("write it as provider/model, like anthropic/claude-sonnet-5".to_owned()),

@@ -6,6 +6,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnost
 
 use super::Misuse;
 use crate::eval::OnDisk;
+pub use crate::eval::cases::Beside;
 use crate::suite::{self, Files, Loaded, SuiteErrors, Target, hash_hex};
 
 /// A suite that is in order, and where it stands.
@@ -14,29 +15,6 @@ pub struct Opened {
     pub path: PathBuf,
     /// All its paths start there.
     pub dir: PathBuf,
-}
-
-/// The files beside a suite.
-pub struct Beside<'a>(pub &'a Path);
-
-impl Files for Beside<'_> {
-    fn read(&self, path: &str) -> Result<String, String> {
-        std::fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())
-    }
-
-    fn exists(&self, path: &str) -> bool {
-        self.0.join(path).exists()
-    }
-
-    fn folders(&self, path: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.join(path)).into_iter().flatten().filter_map(Result::ok);
-        let mut names: Vec<String> = entries
-            .filter(|entry| entry.path().is_dir())
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
 }
 
 /// Opens a suite; says everything that is wrong with it at once, and what may surprise.

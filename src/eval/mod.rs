@@ -3,6 +3,7 @@
 mod agreement;
 mod ask;
 mod calibrate;
+pub mod cases;
 mod check;
 mod conclude;
 mod draft;
@@ -23,6 +24,7 @@ mod run;
 pub mod samples;
 mod sandbox;
 mod tape;
+pub mod tapes;
 mod target;
 mod trial;
 mod witness;

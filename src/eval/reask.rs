@@ -110,21 +110,9 @@ async fn one(proxy: &Proxy, into: TraceId, question: &Question, attempt: u32, ho
         not_carried: Vec::new(),
         error: None,
     };
-    let Edited { wire, target, headers, body, lost } =
-        match how.edits.apply(question.wire, &question.target, &question.body) {
-            Ok(edited) => edited,
-            Err(error) => {
-                answer.error = Some(error.to_string());
-                return answer;
-            }
-        };
-    answer.not_carried = lost;
-    let upstream = upstream(question, how);
-    let telling = |(name, _): &&(String, String)| TELLING.contains(&name.to_ascii_lowercase().as_str());
-    let mut headers = headers.unwrap_or_else(|| question.headers.iter().filter(telling).cloned().collect());
-    headers.extend((how.keys)(&upstream));
-    let ask = Ask { trace: into, upstream, target, headers, body };
-    match patiently(proxy, wire, ask).await {
+    let Put { answer: told, not_carried } = put(proxy, into, question, how).await;
+    answer.not_carried = not_carried;
+    match told {
         Err(error) => answer.error = Some(error),
         Ok((response, latency)) => {
             answer.latency_us = latency;
@@ -137,6 +125,28 @@ async fn one(proxy: &Proxy, into: TraceId, question: &Question, attempt: u32, ho
         }
     }
     answer
+}
+
+/// What came of a question that was put once.
+pub(super) struct Put {
+    /// The answer, and how long it took.
+    pub answer: Result<(Response, u64), String>,
+    pub not_carried: Vec<String>,
+}
+
+/// Puts a question once, and again while whoever is asked is busy.
+pub(super) async fn put(proxy: &Proxy, into: TraceId, question: &Question, how: &Reask) -> Put {
+    let Edited { wire, target, headers, body, lost } =
+        match how.edits.apply(question.wire, &question.target, &question.body) {
+            Ok(edited) => edited,
+            Err(error) => return Put { answer: Err(error.to_string()), not_carried: Vec::new() },
+        };
+    let upstream = upstream(question, how);
+    let telling = |(name, _): &&(String, String)| TELLING.contains(&name.to_ascii_lowercase().as_str());
+    let mut headers = headers.unwrap_or_else(|| question.headers.iter().filter(telling).cloned().collect());
+    headers.extend((how.keys)(&upstream));
+    let ask = Ask { trace: into, upstream, target, headers, body };
+    Put { answer: patiently(proxy, wire, ask).await, not_carried: lost }
 }
 
 /// Mock models have an upstream of their own, whatever was recorded.

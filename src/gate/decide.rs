@@ -323,6 +323,7 @@ impl Prepared<'_> {
             policy: policy.clone(),
             policy_hash: policy.hash(),
             judges: Vec::new(),
+            failing: Vec::new(),
         }
     }
 

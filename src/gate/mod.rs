@@ -38,7 +38,7 @@ pub use policy::{InvalidPolicy, Limit, Limits, Metric, OnFinding, Policy, Policy
 pub use score::{Scored, score};
 pub use units::{Side, What};
 pub use verdict::{
-    FigureRow, GateReport, InvalidReport, LimitReport, MetricReport, Reason, ReasonKind, Scenario, Source, SuiteReport,
-    TaskReport, ToDecide, Verdict,
+    FailedTrial, FigureRow, GateReport, InvalidReport, LimitReport, MetricReport, Reason, ReasonKind, Scenario, Source,
+    SuiteReport, TaskReport, ToDecide, Verdict,
 };
 pub use words::{p_value, percent, points, size, task_in_words};

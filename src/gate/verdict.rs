@@ -6,7 +6,7 @@ use super::judges::JudgeRow;
 use super::policy::Policy;
 use crate::stats::exact::PermutationMethod;
 use crate::stats::{Bound, Counts, Estimand, Estimate};
-use crate::trace::Timestamp;
+use crate::trace::{Timestamp, TraceId};
 
 /// The answer. "Not significant" is never a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,6 +93,19 @@ pub struct SuiteReport {
     /// Pass rates by judges, raw and corrected, where a rubric judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judges: Vec<JudgeRow>,
+    /// Trials of the candidate that failed and left a trace that a regression case can be made of; not all of them when there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failing: Vec<FailedTrial>,
+}
+
+/// A failed trial, and where its trace is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedTrial {
+    pub task: String,
+    pub attempt: u32,
+    pub trace: TraceId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// Why, as a word for machines and a sentence for people.

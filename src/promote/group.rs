@@ -18,8 +18,10 @@ const BAND: usize = 2;
 const ALIKE: f64 = 0.5;
 /// Letters in a piece of text.
 const PIECE: usize = 5;
-/// Characters of a text that are looked at.
+/// Characters of a text that are looked at, and kept.
 const LOOKED_AT: usize = 2_000;
+/// Groups that are remembered for one band: where more meet, a text tells little, and looking at all of them would take for ever.
+const MOST_IN_A_BAND: usize = 64;
 
 /// How a trace failed, in words that other traces may share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,17 +115,40 @@ pub struct Groups {
     bands: HashMap<(usize, u64), Vec<usize>>,
 }
 
+/// A failure with what tells whether it is like another. To be made on as many threads as there are.
+#[derive(Debug, Clone)]
+pub struct Marked {
+    failure: Failure,
+    marks: [u64; HASHES],
+    /// Of kind and tool, which have to be the same.
+    key: u64,
+    id: u64,
+}
+
+impl From<Failure> for Marked {
+    fn from(mut failure: Failure) -> Self {
+        let text: String = settled(&failure.text).chars().take(LOOKED_AT).collect::<String>().to_lowercase();
+        if let Some((end, _)) = failure.text.char_indices().nth(LOOKED_AT) {
+            failure.text.truncate(end);
+        }
+        let key = hash(&(&failure.kind, &failure.tool));
+        Marked { marks: min_hashes(&text), id: hash(&(key, &text)), key, failure }
+    }
+}
+
 impl Groups {
     /// Takes one failed trace; the number of its group.
-    pub fn add(&mut self, trace: TraceId, at: Timestamp, failure: Failure) -> usize {
-        let text: String = settled(&failure.text).chars().take(LOOKED_AT).collect::<String>().to_lowercase();
-        let marks = min_hashes(&text);
-        let key = hash(&(&failure.kind, &failure.tool));
+    pub fn add(&mut self, trace: TraceId, at: Timestamp, failure: impl Into<Marked>) -> usize {
+        let Marked { failure, marks, key, id } = failure.into();
         let bands: Vec<(usize, u64)> =
             marks.chunks(BAND).enumerate().map(|(number, band)| (number, hash(&(key, band)))).collect();
-        let candidates = bands.iter().filter_map(|band| self.bands.get(band)).flatten();
+        let mut candidates: Vec<usize> =
+            bands.iter().filter_map(|band| self.bands.get(band)).flatten().copied().collect();
+        candidates.sort_unstable();
+        candidates.dedup();
         let best = candidates
-            .map(|group| (*group, alike(&self.marks[*group], &marks)))
+            .into_iter()
+            .map(|group| (group, alike(&self.marks[group], &marks)))
             .filter(|(_, alike)| *alike >= ALIKE)
             .max_by(|one, other| one.1.total_cmp(&other.1).then(other.0.cmp(&one.0)))
             .map(|(group, _)| group);
@@ -138,11 +163,14 @@ impl Groups {
         }
         let group = self.groups.len();
         for band in bands {
-            self.bands.entry(band).or_default().push(group);
+            let met = self.bands.entry(band).or_default();
+            if met.len() < MOST_IN_A_BAND {
+                met.push(group);
+            }
         }
         self.marks.push(marks);
         self.groups.push(Group {
-            id: format!("{:08x}", hash(&(key, &text)) >> 32),
+            id: format!("{:08x}", id >> 32),
             kind: failure.kind,
             tool: failure.tool,
             says: failure.text,

@@ -85,82 +85,98 @@ impl Work<'_> {
         self.body.get(name).and_then(Value::as_array).cloned().unwrap_or_default()
     }
 
-    fn with(&self, name: &str, list: Vec<Value>) -> Value {
-        let mut body = self.body.clone();
-        if let Some(place) = body.get_mut(name) {
-            *place = Value::Array(list);
+    /// Delta debugging: takes away all of so many things at once, then ever smaller portions of what is left, until none of them
+    /// can go. `without` makes the body that lacks those whose place in the list says true.
+    fn reduce(&mut self, things: usize, without: impl Fn(&[bool]) -> Value) {
+        let mut gone = vec![false; things];
+        let mut left: Vec<usize> = (0..things).collect();
+        let mut portion = things;
+        while !left.is_empty() && self.left > 0 {
+            let (mut at, mut any) = (0, false);
+            while at < left.len() && self.left > 0 {
+                let end = (at + portion).min(left.len());
+                let mut tried = gone.clone();
+                left[at..end].iter().for_each(|thing| tried[*thing] = true);
+                if self.try_with(without(&tried)) {
+                    gone = tried;
+                    left.drain(at..end);
+                    any = true;
+                } else {
+                    at = end;
+                }
+            }
+            if portion > 1 {
+                portion = portion.div_ceil(2);
+            } else if !any {
+                return;
+            }
         }
-        body
     }
 
-    /// Takes exchanges out, half of them at once, then ever fewer (the `ddmin` of Zeller and Hildebrandt).
+    /// Takes exchanges out.
     fn exchanges(&mut self) {
         let Some(name) = talk(self.wire) else { return };
-        let mut parts = 2;
-        loop {
-            let list = self.list(name);
-            let units = units(self.wire, name, &list);
-            let free: Vec<&Vec<usize>> = units.iter().filter(|unit| unit.free).map(|unit| &unit.places).collect();
-            if free.is_empty() || self.left == 0 {
-                return;
-            }
-            parts = parts.min(free.len());
-            let chunk = free.len().div_ceil(parts);
-            let smaller = free.chunks(chunk).map(|gone| {
-                let gone: HashSet<usize> = gone.iter().flat_map(|places| places.iter().copied()).collect();
-                list.iter()
-                    .enumerate()
-                    .filter(|(at, _)| !gone.contains(at))
-                    .map(|(_, item)| item.clone())
-                    .collect::<Vec<_>>()
-            });
-            let smaller: Vec<Value> = smaller.map(|list| self.with(name, list)).collect();
-            if smaller.into_iter().any(|body| self.try_with(body)) {
-                parts = 2.max(parts - 1);
-            } else if parts >= free.len() {
-                return;
-            } else {
-                parts = (parts * 2).min(free.len());
-            }
-        }
+        let list = self.list(name);
+        // Read once: which messages go together doesn't change by taking some of them out.
+        let free: Vec<Vec<usize>> =
+            units(self.wire, name, &list).into_iter().filter(|unit| unit.free).map(|unit| unit.places).collect();
+        let frame = self.frame(name);
+        self.reduce(free.len(), |gone| {
+            let places =
+                free.iter().zip(gone).filter(|(_, gone)| **gone).flat_map(|(places, _)| places.iter().copied());
+            let places: HashSet<usize> = places.collect();
+            let kept = list.iter().enumerate().filter(|(at, _)| !places.contains(at)).map(|(_, item)| item.clone());
+            frame.with(name, kept.collect())
+        });
     }
 
-    /// Takes out tools, all but those the conversation uses first.
+    /// Takes out tools.
     fn tools(&mut self) {
         let all = self.list("tools");
-        if all.is_empty() {
-            return;
-        }
-        let mut at = 0;
-        loop {
-            let mut fewer = self.list("tools");
-            if at >= fewer.len() || self.left == 0 {
-                return;
-            }
-            fewer.remove(at);
-            let mut body = self.with("tools", fewer.clone());
-            if fewer.is_empty() {
+        let frame = self.frame("tools");
+        self.reduce(all.len(), |gone| {
+            let kept: Vec<Value> =
+                all.iter().zip(gone).filter(|(_, gone)| !**gone).map(|(tool, _)| tool.clone()).collect();
+            if kept.is_empty() {
+                let mut body = frame.0.clone();
                 drop(body.as_object_mut().map(|body| (body.remove("tools"), body.remove("tool_choice"))));
+                return body;
             }
-            if !self.try_with(body) {
-                at += 1;
-            }
-        }
+            frame.with("tools", kept)
+        });
     }
 
     /// Cuts long texts in the middle.
     fn texts(&mut self) {
-        let mut number = 0;
-        while self.left > 0 {
-            let mut body = self.body.clone();
-            let mut seen = 0;
-            if !cut_text(&mut body, number, &mut seen) {
-                return;
-            }
-            if !self.try_with(body) {
-                number += 1;
-            }
+        let whole = self.body.clone();
+        let mut count = 0;
+        cut_texts(&mut whole.clone(), &[], &mut count);
+        self.reduce(count, |gone| {
+            let mut body = whole.clone();
+            cut_texts(&mut body, gone, &mut 0);
+            body
+        });
+    }
+
+    /// The body with a list taken out of it, for bodies with shorter lists.
+    fn frame(&self, name: &str) -> Frame {
+        let mut body = self.body.clone();
+        if let Some(list) = body.get_mut(name) {
+            *list = Value::Array(Vec::new());
         }
+        Frame(body)
+    }
+}
+
+struct Frame(Value);
+
+impl Frame {
+    fn with(&self, name: &str, list: Vec<Value>) -> Value {
+        let mut body = self.0.clone();
+        if let Some(place) = body.get_mut(name) {
+            *place = Value::Array(list);
+        }
+        body
     }
 }
 
@@ -206,23 +222,21 @@ fn units(wire: Wire, name: &str, list: &[Value]) -> Vec<Unit> {
     units
 }
 
-/// Cuts the long text of that number; false when there are not so many.
-fn cut_text(value: &mut Value, number: usize, seen: &mut usize) -> bool {
+/// Cuts the long texts whose number says so, and counts them all.
+fn cut_texts(value: &mut Value, cut: &[bool], count: &mut usize) {
     match value {
-        Value::String(text) if text.chars().count() > LONG && !text.contains(" characters left out] ") => {
-            *seen += 1;
-            if *seen <= number {
-                return false;
+        Value::String(text) if text.len() > LONG && text.chars().count() > LONG => {
+            if cut.get(*count).copied().unwrap_or(false) {
+                let letters: Vec<char> = text.chars().collect();
+                let head: String = letters[..KEPT].iter().collect();
+                let tail: String = letters[letters.len() - KEPT..].iter().collect();
+                *text = format!("{head} [… {} characters left out] {tail}", letters.len() - 2 * KEPT);
             }
-            let letters: Vec<char> = text.chars().collect();
-            let head: String = letters[..KEPT].iter().collect();
-            let tail: String = letters[letters.len() - KEPT..].iter().collect();
-            *text = format!("{head} [… {} characters left out] {tail}", letters.len() - 2 * KEPT);
-            true
+            *count += 1;
         }
-        Value::Array(items) => items.iter_mut().any(|item| cut_text(item, number, seen)),
-        Value::Object(map) => members(map).any(|item| cut_text(item, number, seen)),
-        _ => false,
+        Value::Array(items) => items.iter_mut().for_each(|item| cut_texts(item, cut, count)),
+        Value::Object(map) => members(map).for_each(|item| cut_texts(item, cut, count)),
+        _ => {}
     }
 }
 

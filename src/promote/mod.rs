@@ -3,6 +3,7 @@
 //!
 //! All of it is pure: whoever has a model to ask hands in what asks it.
 
+mod draft;
 mod group;
 mod minimise;
 mod personal;
@@ -10,9 +11,10 @@ mod pick;
 mod prove;
 mod story;
 
-pub use group::{Failure, Group, Groups};
+pub use draft::draft;
+pub use group::{Failure, Group, Groups, Marked};
 pub use minimise::{Minimised, Size, minimise, size};
 pub use personal::Personal;
 pub use pick::{Hint, NoCase, Picked, Reason, pick};
-pub use prove::{Proof, graders, prove};
+pub use prove::{Proof, evidence, graders, prove};
 pub use story::{Told, Turn};

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::story::{Told, Turn, is_error, results};
+use super::story::{Told, is_error, results};
 use crate::replay::settled;
 use crate::signal::Level;
-use crate::trace::{Message, ToolCall, TraceOutcome};
+use crate::trace::{Message, Response, ToolCall, TraceOutcome};
 
 /// Why a call counts as failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -187,14 +187,21 @@ fn first_line(text: &str) -> String {
 }
 
 impl Picked {
-    /// Whether the reason still stands in a conversation: what makes the answer wrong has to be in it.
-    pub fn stands_in(&self, turn: &Turn, messages: &[Message]) -> bool {
+    /// Whether the reason still stands in a conversation with this answer: what makes the answer wrong has to be in it.
+    pub fn stands_in(&self, answer: &Response, messages: &[Message]) -> bool {
         match &self.reason {
             Reason::Repeats { error, .. } if !error.is_empty() => {
                 let failed = failed_calls(messages);
-                turn.calls().any(|call| failed.iter().any(|(known, _)| same_call(known, call)))
+                let mut calls = answer.message.iter().flat_map(Message::tool_calls);
+                calls.any(|call| failed.iter().any(|(known, _)| same_call(known, call)))
             }
             _ => true,
         }
+    }
+
+    /// Whether the conversation itself shows that the answer is wrong. Of other failures only a model can say whether they
+    /// would have come about in a shorter one.
+    pub fn shows_in_conversation(&self) -> bool {
+        matches!(&self.reason, Reason::Repeats { error, .. } if !error.is_empty())
     }
 }

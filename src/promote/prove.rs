@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::pick::{Picked, Reason};
 use crate::grade::{Bound, Evidence, Step};
 use crate::suite::GraderSpec;
-use crate::trace::{Message, Request, Response};
+use crate::trace::{Message, Request, Response, Role};
 use crate::trial::Grade;
 
 /// What the graders of a case say of an answer.
@@ -39,15 +39,23 @@ pub fn graders(picked: &Picked) -> Vec<Value> {
     graders
 }
 
+/// An answer as graders and judges are shown it, in the conversation it was given in.
+pub fn evidence(request: &Request, answer: &Response) -> Evidence {
+    let text = answer.message.as_ref().map(Message::plain_text).unwrap_or_default();
+    let mut evidence = Evidence::new("case", &text);
+    let asked = request.messages.iter().find(|message| message.role == Role::User);
+    evidence.prompt = asked.map(Message::plain_text).unwrap_or_default();
+    evidence.opening.clone_from(&request.messages);
+    evidence.steps = vec![Step { model: answer.model.clone(), said: answer.message.clone(), ..Step::default() }];
+    evidence
+}
+
 /// Holds an answer against graders, in the conversation it was given in.
 pub fn prove(graders: &[Value], request: &Request, answer: &Response) -> Proof {
     if answer.message.is_none() || answer.error.is_some() {
         return Proof::Open("there is no answer".to_owned());
     }
-    let text = answer.message.as_ref().map(Message::plain_text).unwrap_or_default();
-    let mut evidence = Evidence::new("case", &text);
-    evidence.opening.clone_from(&request.messages);
-    evidence.steps = vec![Step { model: answer.model.clone(), said: answer.message.clone(), ..Step::default() }];
+    let evidence = evidence(request, answer);
     let mut open = None;
     for spec in graders {
         let bound = match Bound::compile(&GraderSpec(spec.clone()), &BTreeMap::new()) {

@@ -52,6 +52,7 @@ fn suite(suite: &SuiteReport) -> String {
     out.push_str(&tasks(suite));
     out.push_str(&judges(&suite.judges));
     out.push_str(&figures(suite));
+    out.push_str(&promotable(suite));
     if let Some(small) = super::fine_print(suite) {
         out.push_str(&format!("<sub>{}</sub>\n", escape(&small)));
     }
@@ -141,6 +142,29 @@ fn figures(suite: &SuiteReport) -> String {
         out.push_str(&format!("| {} | {before} | {after} |\n", escape(&row.figure)));
     }
     out.push_str("\nWith 95 % intervals.\n\n</details>\n\n");
+    out
+}
+
+/// Failed trials, with the command that makes a regression case of each.
+fn promotable(suite: &SuiteReport) -> String {
+    if suite.failing.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<details><summary>Make a failed trial a regression case</summary>\n\n| Task | Trial | Why | |\n|---|--:|---|---|\n",
+    );
+    for failed in &suite.failing {
+        let why: String = failed.why.as_deref().unwrap_or_default().chars().take(200).collect();
+        let command = format!("holdback promote {}", failed.trace);
+        out.push_str(&format!(
+            "| {} | {} | {} | {} |\n",
+            code(&failed.task),
+            failed.attempt,
+            escape(&why),
+            code(&command)
+        ));
+    }
+    out.push_str("\nAll of them: save this comment and say `holdback promote --from comment.md`.\n\n</details>\n\n");
     out
 }
 

@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cli::promote::tape_file;
-use crate::cli::tapes;
 use crate::cli::traces::conversation::{self, ShownCall};
-use crate::eval::{Frozen, Recorded, Reeled, Traces};
+use crate::eval::cases::{ending, tape_file};
+use crate::eval::{Frozen, Recorded, Reeled, Traces, tapes};
 use crate::grade::Step;
 use crate::store::log::{Kept, Reader, Store};
 use crate::suite::TRACE_FILE;
-use crate::trace::{Part, TraceEnded, TraceId, TraceOutcome};
-use crate::trial::Ending;
+use crate::trace::{Part, TraceId};
 
 /// The traces of a store, as they are when the first one is asked for.
 pub struct InStore {
@@ -40,7 +38,7 @@ impl InStore {
 impl Traces for InStore {
     fn find(&self, word: &str) -> Result<Recorded, String> {
         if word.ends_with(TRACE_FILE) {
-            return tape_file::read(&self.beside.join(word)).map_err(|error| format!("{word}: {error:#}"));
+            return tape_file::read(&self.beside.join(word)).map_err(|error| format!("{word}: {error}"));
         }
         let reader = self.reader()?;
         let trace = reader.resolve(word).map_err(|error| error.to_string())?;
@@ -49,7 +47,7 @@ impl Traces for InStore {
 
     fn tape(&self, word: &str) -> Result<Reeled, String> {
         if word.ends_with(TRACE_FILE) {
-            let read = tapes::read_file(&self.beside.join(word)).map_err(|error| format!("{word}: {error:#}"))?;
+            let read = tapes::read_file(&self.beside.join(word)).map_err(|error| format!("{word}: {error}"))?;
             return Ok(tapes::reeled(read, false));
         }
         let reader = self.reader()?;
@@ -63,15 +61,15 @@ impl Traces for InStore {
 pub fn recorded(reader: &Reader, trace: TraceId) -> anyhow::Result<Recorded> {
     let conversation = conversation::read(reader, trace)?;
     let opening = conversation.calls.first().map(|call| call.new_messages.clone()).unwrap_or_default();
-    let mut ending = None;
+    let mut found_ending = None;
     for entry in reader.entries(trace)? {
         if let Kept::TraceEnded(_, ended) = entry.what {
-            ending = Some(self::ending(&ended));
+            found_ending = Some(ending(&ended));
         }
     }
     let frozen = conversation.calls.last().map(|call| frozen(reader, call)).transpose()?;
     let steps = conversation.calls.into_iter().map(step).collect();
-    Ok(Recorded { trace: Some(trace), opening, steps, ending, frozen })
+    Ok(Recorded { trace: Some(trace), opening, steps, ending: found_ending, frozen })
 }
 
 fn frozen(reader: &Reader, call: &ShownCall) -> anyhow::Result<Frozen> {
@@ -93,17 +91,5 @@ fn step(call: ShownCall) -> Step {
         first_content_us: call.first_content_us,
         error: call.error,
         redactions: call.redactions,
-    }
-}
-
-pub fn ending(ended: &TraceEnded) -> Ending {
-    let reason = || ended.reason.clone().unwrap_or_else(|| ended.outcome.as_str().to_owned());
-    match (ended.outcome, ended.exit_code, ended.signal) {
-        (TraceOutcome::Braked, ..) => Ending::Braked { brake: reason() },
-        (_, Some(code), _) => Ending::Exited { code },
-        (_, None, Some(signal)) => Ending::Signalled { signal },
-        (TraceOutcome::Ok, None, None) => Ending::Exited { code: 0 },
-        // It failed, and nobody said with which code.
-        (_, None, None) => Ending::Exited { code: 1 },
     }
 }

@@ -18,6 +18,9 @@ use crate::stats::Bound;
 use judged::Calibrations;
 use outputs::Outputs;
 
+/// Failed trials that are named in a report, so that cases can be made of them.
+const FAILING: usize = 20;
+
 #[derive(Debug, Args)]
 #[command(
     subcommand_negates_reqs = true,
@@ -107,8 +110,13 @@ fn judge(global: &Global, args: &Gate) -> anyhow::Result<Exit> {
     let suites = suites(global, args)?;
     let asked: Vec<(&Arm, &Arm, &Policy)> = suites.iter().map(|s| (&s.baseline, &s.candidate, &s.policy)).collect();
     let mut report = decide_all(&asked)?;
-    for (report, suite) in report.suites.iter_mut().zip(&suites) {
-        report.judges.clone_from(&suite.judges);
+    let mut arms = Arms::new(global);
+    for (report, suite) in report.suites.iter_mut().zip(suites) {
+        report.judges = suite.judges;
+        // A pass has nothing to be made a case of, and is to be quick.
+        if report.verdict != Verdict::Pass {
+            report.failing = arms.failing(&suite.word, &suite.candidate.variant, FAILING)?;
+        }
     }
     if let Err(error) = keep(global, &report) {
         // The verdict stands, whether or not the store can take it.
@@ -135,6 +143,8 @@ struct Question {
     candidate: Arm,
     policy: Policy,
     judges: Vec<JudgeRow>,
+    /// How the candidate was named.
+    word: String,
 }
 
 fn suites(global: &Global, args: &Gate) -> anyhow::Result<Vec<Question>> {
@@ -170,7 +180,7 @@ fn suites(global: &Global, args: &Gate) -> anyhow::Result<Vec<Question>> {
             }
         }
         let judges = calibrations.rows(&baseline, &candidate, policy.judges);
-        questions.push(Question { baseline, candidate, policy, judges });
+        questions.push(Question { baseline, candidate, policy, judges, word: word.clone() });
     }
     Ok(questions)
 }

@@ -1,18 +1,18 @@
 //! `holdback cases`: the memory of failures. A case is opened by `promote`; what became of it since is read from the runs of
 //! its suite, so it is the same however often it is asked.
 
-use clap::Args;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::collections::HashMap;
 
-use crate::cli::runs::stored::Runs;
+use clap::Args;
+use serde::Serialize;
+
 use crate::cli::{Exit, Global, Misuse, out};
-use crate::store::log::Reader;
-use crate::trace::{Timestamp, TraceId};
-use crate::trial::{Outcome, RunRecord};
+use crate::eval::cases::Case;
+use crate::store::index::{CaseStretch, OpenedCase};
+use crate::trace::Timestamp;
 
 /// A case that has passed so many runs in a row since it last failed is offered for retirement.
-const STALE: usize = 20;
+const STALE: u64 = 20;
 
 #[derive(Debug, Args)]
 #[command(
@@ -30,42 +30,22 @@ pub struct CasesArgs {
     json: bool,
 }
 
-/// A case as `promote` keeps it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Case {
-    pub id: String,
-    pub suite: String,
-    /// The suite's file.
-    pub file: String,
-    /// `step` or `loop`.
-    pub level: String,
-    pub group: Option<String>,
-    pub reason: String,
-    pub trace: TraceId,
-    /// The failing call's number in that trace.
-    pub call: usize,
-    pub model: String,
-    pub opened: Timestamp,
-    #[serde(default)]
-    pub details: Value,
-}
-
 /// One stretch of a case's life.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Stretch {
+struct Stretch {
     /// `open`, `fixed`, `reopened`, `flaky`.
-    pub state: &'static str,
-    pub valid_from: Timestamp,
+    state: String,
+    valid_from: Timestamp,
     /// `None` while it lasts.
-    pub valid_to: Option<Timestamp>,
+    valid_to: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
+    run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
+    model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt: Option<String>,
+    prompt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
+    commit: Option<String>,
 }
 
 /// A case with what became of it.
@@ -74,28 +54,19 @@ struct Life {
     #[serde(flatten)]
     case: Case,
     /// The last stretch's, or `stale`.
-    state: &'static str,
-    runs: usize,
+    state: String,
+    runs: u64,
     history: Vec<Stretch>,
-}
-
-/// All cases, in the order they were opened.
-pub fn read(reader: &Reader) -> anyhow::Result<Vec<Case>> {
-    let records = reader.records("case")?;
-    Ok(records.into_iter().filter_map(|record| serde_json::from_value(record.data).ok()).collect())
 }
 
 /// Prints them.
 pub fn run(global: &Global, args: &CasesArgs) -> anyhow::Result<Exit> {
     let store = global.existing_store()?;
-    let until = args.on.as_deref().map(end_of_day).transpose()?;
-    let cases: Vec<Case> =
-        read(&store.reader()?)?.into_iter().filter(|case| until.is_none_or(|until| case.opened <= until)).collect();
-    let runs = Runs::read(store.reader()?)?;
-    // Only runs that tried one of them are read with their trials.
-    let concerns = |run: &&RunRecord| cases.iter().any(|case| case.suite == run.suite && run.tasks.contains(&case.id));
-    let tried = runs.all.iter().filter(concerns).map(|run| runs.whole(run)).collect::<anyhow::Result<Vec<_>>>()?;
-    let lives: Vec<Life> = cases.into_iter().map(|case| life(case, &tried, until, args.model.as_deref())).collect();
+    let until = args.on.as_deref().map(end_of_day).transpose()?.unwrap_or(Timestamp(i64::MAX - 1));
+    let index = crate::cli::index::open(&store, "cases")?;
+    let model = args.model.as_deref();
+    let lives = lives(index.cases_opened(until, model)?, index.case_life(until, model)?);
+    drop(index);
     if args.json {
         out::json(&serde_json::json!({ "cases": lives }))?;
         return Ok(Exit::Pass);
@@ -109,7 +80,7 @@ pub fn run(global: &Global, args: &CasesArgs) -> anyhow::Result<Exit> {
         let last = life.history.last();
         table.add_row(vec![
             out::printable(&life.case.id),
-            life.state.to_owned(),
+            life.state.clone(),
             last.map_or_else(String::new, |last| last.valid_from.to_string()[..16].to_owned()),
             life.runs.to_string(),
             out::printable(last.and_then(|last| last.model.as_deref()).unwrap_or(&life.case.model)),
@@ -136,156 +107,27 @@ fn end_of_day(date: &str) -> anyhow::Result<Timestamp> {
     Ok(Timestamp(end.timestamp().as_microsecond() - 1))
 }
 
-/// Reads a case's life from the runs that tried it, in the order in which they ended.
-fn life(case: Case, runs: &[RunRecord], until: Option<Timestamp>, model: Option<&str>) -> Life {
-    let opened = Stretch {
-        state: "open",
-        valid_from: case.opened,
-        valid_to: None,
-        run: None,
-        model: Some(case.model.clone()),
-        prompt: None,
-        commit: None,
+/// Puts cases and the stretches of their lives together. A case of which a model's runs say nothing is none of that model's.
+fn lives(cases: Vec<OpenedCase>, stretches: Vec<CaseStretch>) -> Vec<Life> {
+    let mut histories: HashMap<(String, String), Vec<Stretch>> = HashMap::new();
+    for said in stretches {
+        histories.entry((said.suite, said.case_id)).or_default().push(Stretch {
+            state: said.state,
+            valid_from: said.valid_from,
+            valid_to: said.valid_to,
+            run: said.run_id,
+            model: said.models,
+            prompt: said.prompts,
+            commit: said.git_commit,
+        });
+    }
+    let life = |opened: OpenedCase| {
+        let case: Case = serde_json::from_str(&opened.record).ok()?;
+        let history = histories.remove(&(opened.suite, opened.case_id))?;
+        let last = history.last()?.state.clone();
+        let is_stale = last == "fixed" && opened.passed_in_a_row >= STALE;
+        let state = if is_stale { "stale".to_owned() } else { last };
+        Some(Life { case, state, runs: opened.runs, history })
     };
-    let mut history = vec![opened];
-    let (mut tried, mut passed) = (0, 0);
-    let mut ended: Vec<&RunRecord> = runs
-        .iter()
-        .filter(|run| run.suite == case.suite && run.tasks.contains(&case.id))
-        .filter(|run| run.finished.is_some_and(|at| at >= case.opened && until.is_none_or(|until| at <= until)))
-        .collect();
-    ended.sort_by_key(|run| run.finished);
-    for run in ended {
-        for variant in run.variants.iter().filter(|variant| model.is_none_or(|model| variant.model == model)) {
-            let outcomes: Vec<Outcome> = run
-                .trials
-                .iter()
-                .filter(|trial| trial.task == case.id && trial.variant == variant.name)
-                .map(|trial| trial.outcome)
-                .collect();
-            let good = outcomes.iter().filter(|outcome| **outcome == Outcome::Pass).count();
-            let bad = outcomes.iter().filter(|outcome| **outcome == Outcome::Fail).count();
-            if good + bad == 0 {
-                continue;
-            }
-            tried += 1;
-            passed = if bad == 0 { passed + 1 } else { 0 };
-            let before = history.last().map_or("open", |last| last.state);
-            let state = match (good, bad) {
-                (_, 0) => "fixed",
-                (0, _) if matches!(before, "fixed" | "reopened") => "reopened",
-                (0, _) => "open",
-                _ => "flaky",
-            };
-            if state == before {
-                continue;
-            }
-            let at = run.finished.unwrap_or(run.started);
-            if let Some(last) = history.last_mut() {
-                last.valid_to = Some(at);
-            }
-            history.push(Stretch {
-                state,
-                valid_from: at,
-                valid_to: None,
-                run: Some(run.id.clone()),
-                model: Some(variant.model.clone()),
-                prompt: variant.prompt.clone(),
-                commit: run.git_commit.clone(),
-            });
-        }
-    }
-    let last = history.last().map_or("open", |last| last.state);
-    let state = if last == "fixed" && passed >= STALE { "stale" } else { last };
-    Life { case, state, runs: tried, history }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::trial::{Ending, Fingerprints, Trial, Variant};
-
-    fn run(at: i64, model: &str, outcomes: &[Outcome]) -> RunRecord {
-        let variant = Variant {
-            name: model.into(),
-            model: model.into(),
-            prompt: None,
-            params: Default::default(),
-            fingerprint: String::new(),
-        };
-        let trial = |(outcome, attempt): (&Outcome, u32)| Trial {
-            id: String::new(),
-            run: format!("r{at}"),
-            task: "c".into(),
-            variant: model.into(),
-            attempt,
-            seed: None,
-            trace: None,
-            started: Timestamp(at),
-            duration_us: 0,
-            outcome: *outcome,
-            ending: Ending::Exited { code: 0 },
-            score: None,
-            grades: Vec::new(),
-            calls: 1,
-            usage: Default::default(),
-            cost_usd: None,
-            infra_retries: 0,
-            copy_of: None,
-            stuck: false,
-            why: None,
-            answer_hash: None,
-            replayed: None,
-        };
-        RunRecord {
-            id: format!("r{at}"),
-            name: None,
-            suite: "regressions".into(),
-            kind: "regression".into(),
-            started: Timestamp(at),
-            finished: Some(Timestamp(at)),
-            trials_per_task: 1,
-            tasks: vec!["c".into()],
-            variants: vec![variant],
-            fingerprints: Fingerprints::default(),
-            git_commit: Some(format!("commit{at}")),
-            holdback: String::new(),
-            trials: outcomes.iter().zip(1..).map(trial).collect(),
-        }
-    }
-
-    #[test]
-    fn a_case_is_open_fixed_reopened_flaky_and_stale() {
-        use Outcome::{Fail, Pass};
-        let case = Case {
-            id: "c".into(),
-            suite: "regressions".into(),
-            file: String::new(),
-            level: "step".into(),
-            group: None,
-            reason: String::new(),
-            trace: TraceId(1),
-            call: 2,
-            model: "m".into(),
-            opened: Timestamp(5),
-            details: Value::Null,
-        };
-        let mut runs = vec![
-            run(3, "m", &[Pass]),
-            run(10, "m", &[Fail]),
-            run(20, "n", &[Pass, Pass]),
-            run(30, "m", &[Fail]),
-            run(40, "m", &[Pass, Fail]),
-        ];
-        let states =
-            |life: &Life| life.history.iter().map(|stretch| (stretch.state, stretch.valid_from.0)).collect::<Vec<_>>();
-        let all = life(case.clone(), &runs, None, None);
-        assert_eq!(states(&all), [("open", 5), ("fixed", 20), ("reopened", 30), ("flaky", 40)]);
-        assert_eq!(all.history[1].commit.as_deref(), Some("commit20"));
-        assert_eq!(all.history[1].valid_to, Some(Timestamp(30)));
-        assert_eq!(life(case.clone(), &runs, Some(Timestamp(25)), None).state, "fixed");
-        assert_eq!(life(case.clone(), &runs, None, Some("n")).state, "fixed");
-        runs.extend((50..75).map(|at| run(at, "m", &[Pass])));
-        assert_eq!(life(case, &runs, None, None).state, "stale");
-    }
+    cases.into_iter().filter_map(life).collect()
 }

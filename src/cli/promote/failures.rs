@@ -1,21 +1,14 @@
 //! `holdback failures`: what failed, grouped by its likely cause.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use clap::Args;
-use rayon::prelude::*;
 use serde_json::json;
 
-use super::cases;
 use crate::capture::clock;
-use crate::cli::{Exit, Global, Misuse, out, tapes};
-use crate::promote::{Failure, Group, Groups};
-use crate::store::log::{Reader, TraceSummary};
-use crate::trace::{Source, Timestamp, TraceId};
-
-/// Of more traces than this only those that say themselves that they failed are read.
-const READ_ALL: usize = 2_000;
+use crate::cli::{Exit, Global, Misuse, out};
+use crate::eval::cases::find;
+use crate::trace::Timestamp;
 
 #[derive(Debug, Args)]
 #[command(
@@ -35,57 +28,12 @@ pub struct FailuresArgs {
     json: bool,
 }
 
-/// Groups with the traces in them.
-pub struct Found {
-    pub groups: Vec<Group>,
-    /// Which group a trace is in.
-    pub of: HashMap<TraceId, String>,
-    /// Failing traces by time, the newest last.
-    pub failed: Vec<TraceId>,
-}
-
-/// Looks for failures.
-pub fn find(reader: &Arc<Reader>, since: Option<Timestamp>, all: bool) -> anyhow::Result<Found> {
-    let own = |trace: &TraceSummary| {
-        trace.source != Source::Derived && !trace.tags.iter().any(|(key, _)| key == "run" || key == "ask")
-    };
-    let mut traces: Vec<TraceSummary> = reader.traces().into_iter().filter(own).collect();
-    traces.retain(|trace| since.is_none_or(|since| trace.last >= since));
-    if traces.len() > READ_ALL && !all {
-        traces.retain(TraceSummary::went_wrong);
-    }
-    traces.sort_by_key(|trace| trace.started);
-    let mut groups = Groups::default();
-    let (mut numbers, mut failed) = (Vec::new(), Vec::new());
-    // In portions, so that memory holds a few traces at a time.
-    for portion in traces.chunks(64) {
-        let read: Vec<Option<Failure>> = portion
-            .par_iter()
-            .map(|trace| tapes::read(reader, trace.id).ok().and_then(|stored| Failure::of(&tapes::told(stored))))
-            .collect();
-        for (trace, failure) in portion.iter().zip(read) {
-            if let Some(failure) = failure {
-                failed.push(trace.id);
-                numbers.push((trace.id, groups.add(trace.id, trace.last, failure)));
-            }
-        }
-    }
-    let ids = groups.ids();
-    let of = numbers.into_iter().map(|(trace, number)| (trace, ids[number].clone())).collect();
-    Ok(Found { groups: groups.finish(), of, failed })
-}
-
 /// Prints the groups.
 pub fn run(global: &Global, args: &FailuresArgs) -> anyhow::Result<Exit> {
     let store = global.existing_store()?;
     let reader = Arc::new(store.reader()?);
     let since = args.since.as_deref().map(age).transpose()?;
-    let mut found = find(&reader, since, args.all)?;
-    let cases: BTreeMap<String, String> =
-        cases::read(&reader)?.into_iter().filter_map(|case| Some((case.group?, case.id))).collect();
-    for group in &mut found.groups {
-        group.case = cases.get(&group.id).cloned();
-    }
+    let found = find(&reader, since, args.all)?;
     if args.json {
         out::json(&json!({ "groups": found.groups, "failing": found.failed.len() }))?;
         return Ok(Exit::Pass);

@@ -10,7 +10,7 @@ use super::rows::TableRow;
 use crate::store::log::Cursor;
 
 /// The version of sql/schema.sql and sql/views.sql, and of what is put into them.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// The name of the file without its ending is the name DuckDB gives the database.
 const CATALOG: &str = "index";

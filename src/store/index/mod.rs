@@ -39,8 +39,8 @@ pub use error::Error;
 pub use fold::Folded;
 pub use lock::Waiting;
 pub use reports::{
-    Day, DayCost, Latency, ListedRun, ListedVerdict, ModelUse, PassRate, ProductionGroup, ProductionReason,
-    ProductionSpan, ProductionTool, RecentTrace, RunOutcomes, TagUse, ToolErrors, ToolUse, TraceCall,
+    CaseStretch, Day, DayCost, Latency, ListedRun, ListedVerdict, ModelUse, OpenedCase, PassRate, ProductionGroup,
+    ProductionReason, ProductionSpan, ProductionTool, RecentTrace, RunOutcomes, TagUse, ToolErrors, ToolUse, TraceCall,
 };
 pub use search::{Found, Search};
 

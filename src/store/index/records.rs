@@ -1,4 +1,4 @@
-//! Runs, trials and verdicts: the latest record of each id is the one that counts.
+//! Runs, trials, verdicts and cases: the latest record of each id is the one that counts.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::database::Database;
-use super::rows::{GradeRow, RunRow, Time, TrialRow, VariantRow, VerdictRow, big, int};
+use super::rows::{CaseRow, GradeRow, RunRow, Time, TrialRow, VariantRow, VerdictRow, big, int};
 use crate::store::log::Record;
 use crate::trace::Timestamp;
 use crate::trial::{Ending, Grade, GradeRecord, Outcome, RunRecord, Trial};
@@ -18,6 +18,7 @@ pub(super) struct Records {
     runs: Latest,
     trials: Latest,
     verdicts: Latest,
+    cases: Latest,
 }
 
 /// By id: when, and what. Of two records of the same instant, the one whose text sorts last is the later.
@@ -44,6 +45,7 @@ impl Records {
             }
             "trial" => later(&mut self.trials, id, at, &data),
             "verdict" => later(&mut self.verdicts, id, at, &data),
+            "case" => later(&mut self.cases, id, at, &data),
             // Other kinds have no table.
             _ => {}
         }
@@ -92,6 +94,7 @@ impl Records {
             verdicts.into_iter().map(|(id, (at, text))| verdict_row(id, at, text)).collect();
         delete_texts(database, "verdicts", "verdict_id", verdicts.iter().map(|verdict| &verdict.verdict_id))?;
         database.append(&verdicts)?;
+        unreadable += store_cases(database, self.cases)?;
         Ok(unreadable)
     }
 }
@@ -248,4 +251,40 @@ fn verdict_row(verdict_id: String, recorded_at: Time, record: String) -> Verdict
         recorded_at,
         record,
     }
+}
+
+/// Puts cases into their table; says how many could not be read.
+fn store_cases(database: &Database, cases: Latest) -> Result<u64, Error> {
+    let cases = newer(database, "cases", "record_id", cases)?;
+    let known = cases.len();
+    let rows: Vec<CaseRow> = cases.into_iter().filter_map(|(id, (at, text))| case_row(id, at, text)).collect();
+    delete_texts(database, "cases", "record_id", rows.iter().map(|case| &case.record_id))?;
+    database.append(&rows)?;
+    Ok((known - rows.len()) as u64)
+}
+
+/// What makes a case is its suite, its name and when it was opened; the rest is for reading.
+fn case_row(record_id: String, recorded_at: Time, record: String) -> Option<CaseRow> {
+    let data: Value = serde_json::from_str(&record).ok()?;
+    let text = |place: &str| data.pointer(place).and_then(Value::as_str).map(str::to_owned);
+    let number = |place: &str| data.pointer(place).and_then(Value::as_u64).map(int);
+    let opened: Timestamp = serde_json::from_value(data.get("opened")?.clone()).ok()?;
+    Some(CaseRow {
+        suite: text("/suite")?,
+        case_id: text("/id")?,
+        level: text("/level").unwrap_or_else(|| "step".to_owned()),
+        kind: text("/details/kind"),
+        reason: text("/reason"),
+        group_id: text("/group"),
+        trace_id: text("/trace"),
+        call_number: number("/call"),
+        model: text("/model"),
+        git_commit: text("/details/commit"),
+        opened_at: opened.into(),
+        failed: number("/details/failed_again/failed"),
+        asked: number("/details/failed_again/asked"),
+        record_id,
+        recorded_at,
+        record,
+    })
 }

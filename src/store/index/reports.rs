@@ -75,6 +75,36 @@ macro_rules! report {
 }
 
 report! {
+    /// Cases opened by a time, with what runs have tried of them by then; only those of a model, where one is named.
+    cases_opened(until: Timestamp, model: Option<&str>) from "cases_opened.sql",
+    /// A case as it was opened, and how often it was tried since.
+    OpenedCase {
+        suite: String,
+        case_id: String,
+        record: String,
+        runs: u64,
+        passed_in_a_row: u64,
+    }
+}
+
+report! {
+    /// The lives of cases up to a time: as a whole, or for one model.
+    case_life(until: Timestamp, model: Option<&str>) from "case_life.sql",
+    /// One stretch of a case's life.
+    CaseStretch {
+        suite: String,
+        case_id: String,
+        state: String,
+        valid_from: Timestamp,
+        valid_to: Option<Timestamp>,
+        run_id: Option<String>,
+        models: Option<String>,
+        prompts: Option<String>,
+        git_commit: Option<String>,
+    }
+}
+
+report! {
     /// The newest traces, `most` of them, with what their calls add up to.
     recent_traces(most: u32) from "recent_traces.sql",
     /// A trace in a list.

@@ -362,6 +362,25 @@ table_row!(VerdictRow, "verdicts", {
     record: String,
 });
 
+table_row!(CaseRow, "cases", {
+    record_id: String,
+    suite: String,
+    case_id: String,
+    level: String,
+    kind: Option<String>,
+    reason: Option<String>,
+    group_id: Option<String>,
+    trace_id: Option<String>,
+    call_number: Option<i32>,
+    model: Option<String>,
+    git_commit: Option<String>,
+    opened_at: Time,
+    failed: Option<i32>,
+    asked: Option<i32>,
+    recorded_at: Time,
+    record: String,
+});
+
 table_row!(PartRow, "trace_parts", {
     trace_id: Hex32,
     segment: String,
@@ -414,6 +433,7 @@ mod tests {
         held::<TrialRow>(&database);
         held::<GradeRow>(&database);
         held::<VerdictRow>(&database);
+        held::<CaseRow>(&database);
         held::<PartRow>(&database);
     }
 }

@@ -26,7 +26,10 @@ impl Reader {
         for shelf in self.shelves.iter().filter(|shelf| !self.is_removed(trace, shelf)) {
             let mut bodies: Option<Bodies<'_>> = None;
             let mut known: HashMap<u64, Rc<Outline>> = HashMap::new();
-            for row in shelf.side()?.rows_of(trace).filter(|row| starts_call(row)) {
+            if shelf.part_of(trace).is_none() {
+                continue;
+            }
+            for row in shelf.rows_of(trace)?.filter(|row| starts_call(row)) {
                 if bodies.is_none() {
                     bodies = Some(Bodies::new(shelf)?);
                 }

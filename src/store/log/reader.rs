@@ -101,7 +101,7 @@ impl Reader {
         let mut summary = TraceSummary::new(trace);
         let mut seen = false;
         for shelf in self.shelves.iter().filter(|shelf| !self.is_removed(trace, shelf)) {
-            for part in shelf.short.parts.iter().filter(|part| part.trace == trace) {
+            if let Some(part) = shelf.part_of(trace) {
                 seen = true;
                 summary.merge(part, self.writer_lives(shelf));
                 let open = part.open.iter().filter(|call| !self.ended_elsewhere.contains(call)).count();
@@ -148,10 +148,10 @@ impl Reader {
         let mut lost = Vec::new();
         let mut segments = 0;
         for shelf in self.shelves.iter().filter(|shelf| !self.is_removed(trace, shelf)) {
-            let Some(part) = shelf.short.parts.iter().find(|part| part.trace == trace) else { continue };
+            let Some(part) = shelf.part_of(trace) else { continue };
             segments += 1;
             let mut frames = shelf.segment()?.frames()?;
-            for row in shelf.side()?.rows_of(trace) {
+            for row in shelf.rows_of(trace)? {
                 if let Ok(frame) = frames.must(row.offset) {
                     entries.extend(entry(shelf, &frame));
                 }

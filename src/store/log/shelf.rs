@@ -1,5 +1,6 @@
 //! A segment as readers find it: its side index first, its records only when they are asked for.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use super::LogError;
 use super::files::{self, Doing};
 use super::record::Meta;
 use super::segment::{Segment, salt};
-use super::side::{Sections, Side};
+use super::side::{Part, Row, Sections, Side};
+use crate::trace::TraceId;
 
 /// So much of a live segment is read again by every reader before one of them writes a side index for all.
 const WORTH_KEEPING: u64 = 4 << 20;
@@ -29,6 +31,44 @@ pub struct Shelf {
     pub short: Side,
     whole: OnceLock<Side>,
     segment: OnceLock<Segment>,
+    /// Where the part of each trace is in `short`, once somebody asks for one.
+    places: OnceLock<HashMap<TraceId, usize>>,
+    rows: OnceLock<RowsByPart>,
+}
+
+/// The rows of a side index, part by part, so that who reads many traces doesn't look through all rows for each.
+#[derive(Debug, Default)]
+struct RowsByPart {
+    /// Where the rows of each part begin in `order`; one more for the end.
+    starts: Vec<usize>,
+    order: Vec<u32>,
+}
+
+impl RowsByPart {
+    fn of(side: &Side) -> Self {
+        let mut starts = vec![0; side.parts.len() + 1];
+        let known = |row: &&Row| (row.part as usize) < side.parts.len();
+        side.rows.iter().filter(known).for_each(|row| starts[row.part as usize + 1] += 1);
+        for part in 1..starts.len() {
+            starts[part] += starts[part - 1];
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0; *starts.last().unwrap_or(&0)];
+        for (row, number) in side.rows.iter().zip(0..).filter(|(row, _)| known(row)) {
+            let place = &mut next[row.part as usize];
+            order[*place] = number;
+            *place += 1;
+        }
+        RowsByPart { starts, order }
+    }
+
+    fn of_part(&self, part: u32) -> &[u32] {
+        let part = part as usize;
+        match (self.starts.get(part), self.starts.get(part + 1)) {
+            (Some(from), Some(to)) => &self.order[*from..*to],
+            _ => &[],
+        }
+    }
 }
 
 impl Shelf {
@@ -47,6 +87,8 @@ impl Shelf {
             short: Side::default(),
             whole: OnceLock::new(),
             segment: OnceLock::new(),
+            places: OnceLock::new(),
+            rows: OnceLock::new(),
         };
         match shelf.read_short() {
             Some(short) if short.sealed && short.covers <= len => shelf.short = short,
@@ -104,6 +146,22 @@ impl Shelf {
             }
         };
         Ok(self.whole.get_or_init(|| side))
+    }
+
+    /// What it holds of a trace, in short.
+    pub fn part_of(&self, trace: TraceId) -> Option<&Part> {
+        let parts = &self.short.parts;
+        let places =
+            self.places.get_or_init(|| parts.iter().zip(0..).map(|(part, place)| (part.trace, place)).collect());
+        places.get(&trace).and_then(|place| parts.get(*place))
+    }
+
+    /// The rows of one trace, in their order.
+    pub fn rows_of(&self, trace: TraceId) -> Result<impl Iterator<Item = &Row>, LogError> {
+        let side = self.side()?;
+        let rows = self.rows.get_or_init(|| RowsByPart::of(side));
+        let of_trace = side.part_of(trace).map_or(&[][..], |part| rows.of_part(part));
+        Ok(of_trace.iter().filter_map(|row| side.rows.get(*row as usize)))
     }
 
     /// The segment itself.

@@ -219,12 +219,6 @@ impl Side {
             ..*self
         }
     }
-
-    /// The rows of one trace.
-    pub fn rows_of(&self, trace: TraceId) -> impl Iterator<Item = &Row> {
-        let part = self.part_of(trace);
-        self.rows.iter().filter(move |row| Some(row.part) == part)
-    }
 }
 
 const LINE: &[u8] = b"holdback side index, format 3\n";
@@ -561,7 +555,8 @@ mod tests {
         assert_eq!(sections.salt, 77);
         back.decode_long(&file, &sections).unwrap();
         assert_eq!(back, side);
-        assert_eq!(back.rows_of(TraceId(2)).count(), 4);
+        let part = back.part_of(TraceId(2));
+        assert_eq!(back.rows.iter().filter(|row| Some(row.part) == part).count(), 4);
     }
 
     #[test]

@@ -212,6 +212,25 @@ CREATE TABLE verdicts (
     record        JSON NOT NULL USING COMPRESSION zstd
 );
 
+CREATE TABLE cases (
+    record_id   VARCHAR NOT NULL,
+    suite       VARCHAR NOT NULL,
+    case_id     VARCHAR NOT NULL,
+    level       VARCHAR NOT NULL,
+    kind        VARCHAR,
+    reason      VARCHAR,
+    group_id    VARCHAR,
+    trace_id    VARCHAR,
+    call_number INTEGER,
+    model       VARCHAR,
+    git_commit  VARCHAR,
+    opened_at   TIMESTAMP NOT NULL,
+    failed      INTEGER,
+    asked       INTEGER,
+    recorded_at TIMESTAMP NOT NULL,
+    record      JSON NOT NULL USING COMPRESSION zstd
+);
+
 -- What the index knows of itself and needs to go on; a rebuild makes these anew.
 
 CREATE TABLE trace_parts (

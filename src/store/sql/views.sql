@@ -52,6 +52,42 @@ SELECT run_id, run_name, suite, task, variant, model,
 FROM trial_results
 GROUP BY run_id, run_name, suite, task, variant, model;
 
+-- What runs said of cases since they were opened: a row for each variant that tried one.
+CREATE VIEW case_checks AS
+SELECT c.suite, c.case_id, r.finished_at AS checked_at, r.run_id, t.variant, v.model, v.prompt, r.git_commit,
+       count(*) FILTER (t.outcome = 'pass') AS passed, count(*) FILTER (t.outcome = 'fail') AS failed
+FROM cases AS c
+JOIN runs AS r ON r.suite = c.suite AND r.finished_at >= c.opened_at
+JOIN trials AS t ON t.run_id = r.run_id AND t.task = c.case_id AND t.outcome <> 'invalid' AND t.copy_of IS NULL
+JOIN variants AS v ON v.run_id = t.run_id AND v.variant = t.variant
+GROUP BY ALL;
+
+-- The life of each case in stretches, as a whole (model IS NULL) and for each model that was tried.
+CREATE VIEW case_life AS
+WITH told AS (
+    SELECT suite, case_id, model, checked_at AS said_at, 1 AS place, run_id, string_agg(DISTINCT model, ', ' ORDER BY model) AS models,
+           string_agg(DISTINCT prompt, ', ' ORDER BY prompt) AS prompts, git_commit,
+           CASE WHEN bool_or(passed = 0) THEN 'open' WHEN bool_or(failed > 0) THEN 'flaky' ELSE 'fixed' END AS says
+    FROM case_checks
+    GROUP BY GROUPING SETS ((suite, case_id, checked_at, run_id, git_commit), (suite, case_id, checked_at, run_id, git_commit, model))
+    UNION ALL
+    SELECT suite, case_id, whose.model, opened_at, 0, NULL, cases.model, NULL, git_commit,
+           CASE WHEN failed > 0 AND failed < asked THEN 'flaky' ELSE 'open' END
+    FROM cases, LATERAL (SELECT unnest([NULL, cases.model]) AS model) AS whose
+    WHERE cases.model IS NOT NULL OR whose.model IS NULL
+), named AS (
+    SELECT *, CASE WHEN says = 'open' AND last_value(nullif(says, 'open') IGNORE NULLS) OVER earlier = 'fixed' THEN 'reopened' ELSE says END AS state
+    FROM told
+    WINDOW earlier AS (PARTITION BY suite, case_id, model ORDER BY said_at, place, run_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+), changed AS (
+    SELECT * FROM named
+    QUALIFY state IS DISTINCT FROM lag(state) OVER (PARTITION BY suite, case_id, model ORDER BY said_at, place, run_id)
+)
+SELECT suite, case_id, model, state, said_at AS valid_from,
+       lead(said_at) OVER (PARTITION BY suite, case_id, model ORDER BY said_at, place, run_id) AS valid_to,
+       run_id, models, prompts, git_commit
+FROM changed;
+
 -- What was spent, by day (UTC) and model.
 CREATE VIEW cost_by_day AS
 SELECT started_at::DATE AS day, model, upstream, count(*) AS calls,

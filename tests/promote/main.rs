@@ -1,6 +1,12 @@
 //! From a failed trace to a case, as a person goes the way; docs/walk.md as it stands.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod artefact;
+mod hostile;
+mod life;
+mod live;
+mod traces;
+
 use std::path::Path;
 
 use assert_cmd::Command;

@@ -1,15 +1,12 @@
 //! Tapes of cases as files: a trace file (docs/trace-format.md) with one call, the frozen request and the answer that failed.
 
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::Context;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::cli::eval::traces::ending;
-use crate::cli::out;
+use super::{CaseError, disk};
 use crate::eval::{Frozen, Recorded};
 use crate::grade::Step;
 use crate::promote::Turn;
@@ -17,8 +14,9 @@ use crate::provider;
 use crate::store::log::{Durability, Store, TraceFile};
 use crate::trace::{
     CallEnded, CallId, CallStarted, CallSummary, Chunk, Headers, Message, Note, Response, Sink, Timestamp, TraceEnded,
-    TraceEvent, TraceId, TraceStarted, What, Wire,
+    TraceEvent, TraceId, TraceOutcome, TraceStarted, What, Wire,
 };
+use crate::trial::Ending;
 
 /// What a tape of a case is made of.
 pub struct Frost<'a> {
@@ -37,8 +35,8 @@ pub struct Frost<'a> {
 }
 
 /// Writes a tape; says how large it became.
-pub fn write(path: &Path, frost: Frost<'_>) -> anyhow::Result<u64> {
-    let folder = tempfile::tempdir().context("making a folder")?;
+pub fn write(path: &Path, frost: Frost<'_>) -> Result<u64, CaseError> {
+    let folder = tempfile::tempdir().map_err(disk::at(Path::new("a folder of its own")))?;
     let store = Store::open(folder.path().join("store"), Durability::Os)?;
     let mut writer = store.writer()?;
     let (headers, pieces) = provider::answer(frost.wire, false, frost.answer);
@@ -76,10 +74,9 @@ pub fn write(path: &Path, frost: Frost<'_>) -> anyhow::Result<u64> {
     }
     drop(writer);
     let reader = store.reader()?;
-    let size = out::publish(path, |file| Ok(reader.export(frost.trace, file)?))?;
-    // It belongs in git, for everybody who has the repository.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
-    Ok(size)
+    let mut file = Vec::new();
+    reader.export(frost.trace, &mut file)?;
+    disk::publish(path, &file)
 }
 
 /// Collects what a file holds.
@@ -108,11 +105,15 @@ impl Sink for Collected {
 }
 
 /// Reads a trace from its file, as evidence and as something to ask again.
-pub fn read(path: &Path) -> anyhow::Result<Recorded> {
-    let file = TraceFile::open(File::open(path)?)?;
+///
+/// # Errors
+/// When it is no trace file, or damaged.
+pub fn read(path: &Path) -> Result<Recorded, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = TraceFile::open(file).map_err(|error| error.to_string())?;
     let trace = file.trace;
     let mut collected = Collected::default();
-    file.pour(trace, &mut collected)?;
+    file.pour(trace, &mut collected).map_err(|error| error.to_string())?;
     let frozen = collected.calls.last().map(|(_, asked, _)| Frozen {
         wire: asked.wire,
         target: asked.target.clone(),
@@ -145,5 +146,18 @@ fn step(turn: Turn) -> Step {
         said: turn.response.message.filter(|_| turn.response.error.is_none()),
         error: turn.step.error,
         ..Step::default()
+    }
+}
+
+/// How a trace ended, as a trial's ending.
+pub fn ending(ended: &TraceEnded) -> Ending {
+    let reason = || ended.reason.clone().unwrap_or_else(|| ended.outcome.as_str().to_owned());
+    match (ended.outcome, ended.exit_code, ended.signal) {
+        (TraceOutcome::Braked, ..) => Ending::Braked { brake: reason() },
+        (_, Some(code), _) => Ending::Exited { code },
+        (_, None, Some(signal)) => Ending::Signalled { signal },
+        (TraceOutcome::Ok, None, None) => Ending::Exited { code: 0 },
+        // It failed, and nobody said with which code.
+        (_, None, None) => Ending::Exited { code: 1 },
     }
 }
