@@ -54,8 +54,6 @@ fn where_it_is_said_to_be_fixed_every_answer_has_to_be_green() {
         _ => (200, if number < 3 { answer(&says("Hm.")) } else { again() }),
     });
     let upstream = format!("local={}", model.url);
-    let promote =
-        |fixed: &str, k: &str| run(dir, &["promote", "release", "--fixed", fixed, "-k", k, "--upstream", &upstream]);
     // -k asks the failing model too; it is not there.
     let (code, _, stderr) = run(dir, &["promote", "release", "--fixed", "local/shy", "--upstream", &upstream]);
     assert_eq!(code, 4, "{stderr}");
