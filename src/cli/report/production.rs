@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::delivered::delivered;
 use crate::capture::clock;
-use crate::cli::promote::{cases, failures::find};
 use crate::cli::{Global, Misuse, index};
+use crate::eval::cases::{self, find};
 use crate::report::production::{Case, FailureGroup, Failures, Group, Production, Reason, Tool};
 use crate::store::index::{Index, ProductionGroup};
 use crate::store::log::Reader;
