@@ -481,7 +481,7 @@ impl Session<'_, '_> {
         let whole =
             pending.request.as_deref().and_then(|id| self.requests.as_ref()?.request(id, |bytes| desk.hide(bytes).0));
         let mut request_headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        let here = &self.lanes[lane];
+        let here = &mut self.lanes[lane];
         let request = match whole {
             Some(request) => {
                 if !request.betas.is_empty() {

@@ -179,7 +179,7 @@ impl Session {
         }
         let one = Message { role: if assistant { Role::Assistant } else { Role::User }, parts: said };
         if assistant {
-            call(desk, self.trace, info, &one, &self.thread, at, end)?;
+            call(desk, self.trace, info, &one, &mut self.thread, at, end)?;
         }
         let compacted = assistant && info["summary"] == true && info["error"].is_null();
         if compacted {
@@ -247,7 +247,7 @@ fn call(
     trace: TraceId,
     info: &Value,
     message: &Message,
-    thread: &Thread,
+    thread: &mut Thread,
     at: Timestamp,
     end: Timestamp,
 ) -> Result<(), Trouble> {
