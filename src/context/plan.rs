@@ -412,7 +412,7 @@ mod tests {
 
     impl Bodies {
         fn store(&mut self, record: u64, body: &[u8], base: Option<(u64, &Split, Option<&[u8]>)>) -> Split {
-            let earlier = base.map(|(_, split, body)| Earlier { pieces: &split.pieces, body });
+            let earlier = base.map(|(_, split, body)| Earlier { pieces: &split.pieces, body, shared: 0 });
             let new = split(body, earlier);
             let (plan, data, own) =
                 Plan::make(body, &new, base.map(|(at, ..)| at), record, |id| self.seen.get(id).copied());

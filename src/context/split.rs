@@ -53,6 +53,8 @@ pub struct Earlier<'a> {
     pub pieces: &'a [Piece],
     /// The body itself; without it pieces are recognised by their hashes, which is slower.
     pub body: Option<&'a [u8]>,
+    /// So many bytes from the start on are known to be the same.
+    pub shared: usize,
 }
 
 /// Cuts a body up, recognising what an earlier one already had.
@@ -176,7 +178,7 @@ impl Splitter<'_> {
         });
         for (place, end, block) in same_name.take(TRIES) {
             let start = place.checked_sub(1).map_or(0, |before| earlier.pieces[before].end);
-            if rest.starts_with(&old[start..end]) {
+            if (start == at && end <= earlier.shared) || rest.starts_with(&old[start..end]) {
                 return Some((place, Arc::clone(block), end - start));
             }
         }
@@ -347,7 +349,8 @@ mod tests {
         for with_body in [true, false] {
             for (messages, fresh) in cases {
                 let new_body = body(messages);
-                let earlier = Earlier { pieces: &old.pieces, body: with_body.then_some(old_body.as_bytes()) };
+                let earlier =
+                    Earlier { pieces: &old.pieces, body: with_body.then_some(old_body.as_bytes()), shared: 0 };
                 let new = split(new_body.as_bytes(), Some(earlier));
                 let new_blocks = new.blocks().filter(|(at, _)| new.from[*at].is_none()).count();
                 assert_eq!(new_blocks, *fresh, "{messages:?}");

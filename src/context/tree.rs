@@ -197,6 +197,10 @@ impl Contexts {
 
 /// How many ids two histories share from the start. Each id names all before it, so one search by halves is enough.
 fn shared(a: &[ContextId], b: &[ContextId]) -> usize {
+    // Most branches of a long trace have nothing in common with a call.
+    if a.first() != b.first() {
+        return 0;
+    }
     let most = a.len().min(b.len());
     let (mut low, mut high) = (0, most);
     while low < high {

@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -99,14 +98,14 @@ struct Pending {
     request: Option<String>,
     model: String,
     stop: Option<String>,
-    blocks: Vec<Bytes>,
+    blocks: Vec<String>,
     tools: Vec<String>,
     usage: Usage,
     usage_raw: Value,
     asked_at: Timestamp,
     last_at: Timestamp,
     /// Tool results that came while blocks were still coming.
-    results: Vec<Bytes>,
+    results: Vec<String>,
 }
 
 /// One agent's conversation.
@@ -327,12 +326,12 @@ impl Session<'_, '_> {
                     {
                         pending.tools.push(name.into_owned());
                     }
-                    pending.blocks.push(Bytes::copy_from_slice(block.get().as_bytes()));
+                    pending.blocks.push(block.get().to_owned());
                 }
             }
             Err(_) => {
                 let text: Value = serde_json::from_str(content.get()).unwrap_or_default();
-                pending.blocks.push(json!({ "type": "text", "text": text }).to_string().into());
+                pending.blocks.push(json!({ "type": "text", "text": text }).to_string());
             }
         }
         Ok(())
@@ -349,7 +348,7 @@ impl Session<'_, '_> {
         if blocks.iter().any(is_result)
             && let Some(pending) = &mut self.lanes[lane].pending
         {
-            pending.results.extend(blocks.iter().map(|block| Bytes::copy_from_slice(block.get().as_bytes())));
+            pending.results.extend(blocks.iter().map(|block| block.get().to_owned()));
             return Ok(());
         }
         self.flush(lane)?;
@@ -467,8 +466,7 @@ impl Session<'_, '_> {
     fn flush(&mut self, lane: usize) -> Result<(), Trouble> {
         let Some(pending) = self.lanes[lane].pending.take() else { return Ok(()) };
         let trace = self.trace(None, pending.last_at)?;
-        let blocks = pending.blocks.join(&b","[..]);
-        let blocks = String::from_utf8_lossy(&blocks);
+        let blocks = pending.blocks.join(",");
         let stop = pending.stop.as_deref();
         let response = format!(
             "{{\"id\":{},\"type\":\"message\",\"role\":\"assistant\",\"model\":{},\"content\":[{blocks}],\"stop_reason\":{},\"usage\":{}}}",
@@ -524,8 +522,7 @@ impl Session<'_, '_> {
         self.lanes[lane].ended = ended;
         self.say(lane, format!("{{\"role\":\"assistant\",\"content\":[{blocks}]}}"))?;
         if !pending.results.is_empty() {
-            let results = pending.results.join(&b","[..]);
-            self.say(lane, format!("{{\"role\":\"user\",\"content\":[{}]}}", String::from_utf8_lossy(&results)))?;
+            self.say(lane, format!("{{\"role\":\"user\",\"content\":[{}]}}", pending.results.join(",")))?;
         }
         self.lanes[lane].answered = self.lanes[lane].thread.len();
         Ok(())

@@ -88,8 +88,12 @@ impl Thread {
         &self.joined[self.starts[index]..end]
     }
 
+    /// Forgets what was said, but keeps the room it took: what comes next probably grows as long.
     pub fn clear(&mut self) {
-        *self = Thread::default();
+        self.same_up_to(0);
+        self.joined.clear();
+        self.starts.clear();
+        self.dropped = 0;
     }
 
     /// No more than so many bytes stay as they were.
@@ -101,7 +105,7 @@ impl Thread {
     pub fn body(&mut self, head: &str, tail: &str) -> Bytes {
         let (mut body, same) = self.begun(head).unwrap_or_else(|| {
             // With room for what will be said next.
-            let mut body = BytesMut::with_capacity(head.len() + self.joined.len() * 5 / 4 + tail.len() + 2);
+            let mut body = BytesMut::with_capacity(head.len() + self.joined.capacity() + tail.len() + 2);
             body.extend_from_slice(head.as_bytes());
             body.extend_from_slice(b"[");
             (body, 0)

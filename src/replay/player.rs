@@ -161,7 +161,7 @@ impl Player {
         let known = |id: &_, name: &std::sync::Arc<str>| canons.knows(id, name);
         // The longest body so far that this one could have grown from.
         let before = self.lately.iter().filter(|(old, _)| begins_alike(old, body)).max_by_key(|(old, _)| old.len());
-        let earlier = before.map(|(old, split)| Earlier { pieces: &split.pieces, body: Some(old) });
+        let earlier = before.map(|(old, split)| Earlier { pieces: &split.pieces, body: Some(old), shared: 0 });
         let (pieces, split) = outline(body, earlier, known, |id, _, bytes| drop(fresh.insert(id, bytes.into())));
         let sketch = Sketch { wire: asking.wire, target: asking.target, outline: &pieces };
         let shape = sketch.shape(&mut self.canons, &|id| fresh.get(id).cloned());

@@ -54,18 +54,14 @@ pub struct Growing {
 }
 
 impl Growing {
-    /// The tip that a new body most likely goes on from.
-    pub fn nearest(&self, body: &[u8], agent: Option<&str>) -> Option<usize> {
-        match self.tips.len() {
-            0 | 1 => self.tips.len().checked_sub(1),
-            _ => {
-                let rank = |tip: &Tip| {
-                    let shared = tip.body.as_ref().map_or(0, |old| common_prefix(old, body));
-                    (tip.agent.as_deref() == agent, shared, tip.used)
-                };
-                (0..self.tips.len()).max_by_key(|at| rank(&self.tips[*at]))
-            }
-        }
+    /// The tip that a new body most likely goes on from, and how many bytes from the start on the two have in common.
+    pub fn nearest(&self, body: &[u8], agent: Option<&str>) -> Option<(usize, usize)> {
+        let shared = |tip: &Tip| tip.body.as_ref().map_or(0, |old| common_prefix(old, body));
+        let ranked = self.tips.iter().enumerate().map(|(at, tip)| {
+            let shared = shared(tip);
+            ((tip.agent.as_deref() == agent, shared, tip.used), at)
+        });
+        ranked.max().map(|((_, shared, _), at)| (at, shared))
     }
 }
 

@@ -250,8 +250,9 @@ impl Writer {
         let body = &request.body;
         let growing = self.memory.of(trace);
         let nearest = growing.nearest(body, request.agent.as_deref());
-        let tip = nearest.and_then(|at| growing.tips.get(at));
-        let earlier = tip.map(|tip| Earlier { pieces: &tip.pieces, body: tip.body.as_deref() });
+        let tip = nearest.and_then(|(at, _)| growing.tips.get(at));
+        let shared = nearest.map_or(0, |(_, shared)| shared);
+        let earlier = tip.map(|tip| Earlier { pieces: &tip.pieces, body: tip.body.as_deref(), shared });
         let split = split(body, earlier);
         let same = if tip.is_some_and(|tip| tip.body.is_some()) { split.same_bytes() } else { 0 };
         let (sha256, marks) = hash(body, same, tip.map(|tip| &tip.marks));
@@ -268,7 +269,7 @@ impl Writer {
             matches!(placement.placed.relation, Relation::Extend | Relation::Retry)
                 && placement.placed.parent == Some(tip.call)
         });
-        let replaces = grows.map(|(_, at)| at);
+        let replaces = grows.map(|(_, (at, _))| at);
         let what = call_meta(call, request, sha256, placement.placed);
         let meta = Meta::CallStarted(Box::new(Stamped { trace, at, what }));
         let record = self.write(&meta, &plan_bytes, &data)?;
