@@ -25,8 +25,8 @@ pub type Outline = Vec<Outlined>;
 /// The bytes of blocks, `cache_control` members left out.
 pub type Blocks = HashMap<BlockId, Bytes>;
 
-/// Outlines a body. Of a block whose bytes are not `known` the bytes are handed to `fresh`. The split is handed back, so that
-/// the next body of the same conversation is cut up faster.
+/// Outlines a body. Of a block whose bytes are not `known` the bytes are handed to `fresh`; those of the earlier body are known.
+/// The split is handed back, so that the next body of the same conversation is cut up faster.
 pub fn outline(
     body: &[u8],
     earlier: Option<Earlier<'_>>,
@@ -39,7 +39,7 @@ pub fn outline(
         pieces.push(match &piece.what {
             What::Gap(bytes) => Outlined::Gap(bytes.clone()),
             What::Block(block) => {
-                if !known(&block.id, &block.name) {
+                if split.from[at].is_none() && !known(&block.id, &block.name) {
                     let bare = bare_parts(&body[split.range(at)], &block.cuts).collect::<Vec<_>>().concat();
                     fresh(block.id, &block.name, bare);
                 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::changes::changes;
 use super::divergence::{Divergence, Kind, Report};
 use super::roots::Roots;
-use super::shape::{Canons, Match, Shape, Sketch};
+use super::shape::{Canons, Match, Shape, Sketch, Trails};
 use super::tape::{Tape, TapeCall, blanked};
 use crate::context::{Blocks, Earlier, Split, outline};
 use crate::provider;
@@ -55,6 +55,7 @@ pub struct Player {
     roots: Roots,
     redactor: Option<std::sync::Arc<Redactor>>,
     lately: Vec<(Bytes, Split)>,
+    trails: Trails,
     number: usize,
     matched: usize,
     live: usize,
@@ -83,6 +84,7 @@ impl Player {
             agents: HashMap::new(),
             roots,
             lately: Vec::new(),
+            trails: Trails::default(),
             number: 0,
             matched: 0,
             live: 0,
@@ -163,8 +165,8 @@ impl Player {
         let before = self.lately.iter().filter(|(old, _)| begins_alike(old, body)).max_by_key(|(old, _)| old.len());
         let earlier = before.map(|(old, split)| Earlier { pieces: &split.pieces, body: Some(old), shared: 0 });
         let (pieces, split) = outline(body, earlier, known, |id, _, bytes| drop(fresh.insert(id, bytes.into())));
-        let sketch = Sketch { wire: asking.wire, target: asking.target, outline: &pieces };
-        let shape = sketch.shape(&mut self.canons, &|id| fresh.get(id).cloned());
+        let sketch = Sketch { wire: asking.wire, target: asking.target };
+        let shape = sketch.shape(pieces, &mut self.canons, &mut self.trails, &|id| fresh.get(id).cloned());
         if self.lately.len() >= LATELY {
             self.lately.remove(0);
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::canon::{Said, SaidPart, mark, read_block, value_text};
-use crate::context::{BlockId, Outlined};
+use crate::context::{BlockId, Outline, Outlined};
 use crate::provider;
 use crate::trace::{Role, Wire};
 
@@ -124,56 +124,45 @@ impl Canons {
 pub(super) struct Sketch<'a> {
     pub wire: Wire,
     pub target: &'a str,
-    pub outline: &'a [Outlined],
 }
 
 impl Sketch<'_> {
-    /// Boils it down. `bytes` has what the blocks say.
-    pub(super) fn shape(&self, canons: &mut Canons, bytes: &dyn Fn(&BlockId) -> Option<Bytes>) -> Shape {
-        let mut messages: Vec<Arc<Vec<Said>>> = Vec::new();
-        let mut orders: Vec<Arc<Vec<Said>>> = Vec::new();
-        let mut tools: Vec<u64> = Vec::new();
-        let mut rest: Vec<u8> = Vec::new();
-        let mut all = std::hash::DefaultHasher::new();
-        for piece in self.outline {
-            match piece {
-                Outlined::Gap(gap) => {
-                    std::hash::Hash::hash(&gap[..], &mut all);
-                    rest.extend_from_slice(gap);
-                }
-                Outlined::Block { name, id } => {
-                    std::hash::Hash::hash(&id.0, &mut all);
-                    let mut stands_for: Option<Bytes> = None;
-                    let name = &**name;
-                    if ORDERS.contains(&name) {
-                        orders.push(canons.said(self.wire, *id, name, || bytes(id)));
-                    } else if TALK.contains(&name) {
-                        messages.push(canons.said(self.wire, *id, name, || bytes(id)));
-                    } else if TOOLS.contains(&name) {
-                        tools.push(canons.value(*id, || bytes(id)));
-                    } else if name.is_empty() {
-                        // A long stretch between blocks: as it is.
-                        stands_for = bytes(id);
-                    } else {
-                        stands_for = Some(Bytes::from(format!("\"{:x}\"", canons.value(*id, || bytes(id)))));
-                    }
-                    rest.extend_from_slice(stands_for.as_deref().unwrap_or(b"null"));
-                }
-            }
+    /// Boils it down. `bytes` has what the blocks say. Where `trails` has an outline that this one begins like, only what is new is
+    /// walked through.
+    pub(super) fn shape(
+        &self,
+        outline: Outline,
+        canons: &mut Canons,
+        trails: &mut Trails,
+        bytes: &dyn Fn(&BlockId) -> Option<Bytes>,
+    ) -> Shape {
+        let talk = |piece: &Outlined| matches!(piece, Outlined::Block { name, .. } if TALK.contains(&&**name));
+        let upto = outline.iter().rposition(talk).map_or(0, |last| last + 1);
+        let mut walk = trails.before(self.wire, &outline[..upto]);
+        for piece in &outline[walk.at..upto] {
+            walk.step(self.wire, piece, canons, bytes);
+        }
+        walk.at = upto;
+        let mut rest = walk.clone();
+        for piece in &outline[upto..] {
+            rest.step(self.wire, piece, canons, bytes);
+        }
+        if upto > 0 {
+            trails.keep(Trail { wire: self.wire, outline, walk });
         }
         // What no wire format explains (events for a maker's statistics, say) is told apart by its path alone.
         let (model, params) = match self.wire {
             Wire::Raw => (0, 0),
-            _ => self.rest(&rest, messages.is_empty()),
+            _ => self.rest(&rest.rest, !rest.talked),
         };
-        if self.wire == Wire::Raw {
-            (messages, orders, tools) = Default::default();
+        rest.tools.sort_unstable();
+        let Walk { mut talk, orders, tools, all, .. } = rest;
+        if let Some(done) = talk.turn.take() {
+            talk.end(done);
         }
-        tools.sort_unstable();
-        let talk = Talk::of(orders.iter().chain(&messages).flat_map(|said| said.iter()));
         Shape {
             model,
-            orders: talk.orders,
+            orders: mark(&(orders, talk.orders)),
             tools: mark(&tools),
             params,
             runs: talk.runs,
@@ -211,15 +200,122 @@ fn verb(target: &str) -> &str {
     last.rsplit_once(':').map_or(last, |(_, verb)| verb)
 }
 
+/// How far an outline was walked through, and what is known by then.
+#[derive(Debug, Clone, Default)]
+struct Walk {
+    /// Pieces behind it.
+    at: usize,
+    /// All bytes.
+    all: std::hash::DefaultHasher,
+    /// The body without its blocks; a run of blocks that say something leaves one `null`.
+    rest: Vec<u8>,
+    /// The last thing in `rest` is such a `null`, and perhaps a comma was left out behind it.
+    in_a_run: bool,
+    comma: bool,
+    orders: u64,
+    tools: Vec<u64>,
+    talked: bool,
+    talk: Talk,
+}
+
+impl Walk {
+    fn step(&mut self, wire: Wire, piece: &Outlined, canons: &mut Canons, bytes: &dyn Fn(&BlockId) -> Option<Bytes>) {
+        let (name, id) = match piece {
+            Outlined::Gap(gap) => {
+                std::hash::Hash::hash(&gap[..], &mut self.all);
+                if self.in_a_run && !self.comma && **gap == *b"," {
+                    self.comma = true;
+                } else {
+                    self.leave(gap);
+                }
+                return;
+            }
+            Outlined::Block { name, id } => (&**name, *id),
+        };
+        std::hash::Hash::hash(&id.0, &mut self.all);
+        let orders = ORDERS.contains(&name);
+        if orders || TALK.contains(&name) || TOOLS.contains(&name) {
+            if wire == Wire::Raw {
+                // Told apart by its path alone.
+            } else if orders {
+                let said = canons.said(wire, id, name, || bytes(&id));
+                let parts = said.iter().flat_map(|said| &said.parts).map(part_mark);
+                self.orders = mark(&(self.orders, parts.collect::<Vec<_>>()));
+            } else if TALK.contains(&name) {
+                self.talked = true;
+                canons.said(wire, id, name, || bytes(&id)).iter().for_each(|said| self.talk.hear(said));
+            } else {
+                self.tools.push(canons.value(id, || bytes(&id)));
+            }
+            if !self.in_a_run {
+                self.leave(b"null");
+            }
+            (self.in_a_run, self.comma) = (true, false);
+        } else if name.is_empty() {
+            // A long stretch between blocks: as it is.
+            self.leave(bytes(&id).as_deref().unwrap_or(b"null"));
+        } else {
+            self.leave(format!("\"{:x}\"", canons.value(id, || bytes(&id))).as_bytes());
+        }
+    }
+
+    /// Adds to what is left of the body.
+    fn leave(&mut self, bytes: &[u8]) {
+        if self.comma {
+            self.rest.push(b',');
+        }
+        self.rest.extend_from_slice(bytes);
+        (self.in_a_run, self.comma) = (false, false);
+    }
+}
+
+/// Conversations walked through lately: the next request of one mostly begins as the last did.
+#[derive(Debug, Default)]
+pub(super) struct Trails(Vec<Trail>);
+
+#[derive(Debug)]
+struct Trail {
+    wire: Wire,
+    outline: Outline,
+    walk: Walk,
+}
+
+impl Trails {
+    /// Conversations remembered: sub-agents take turns.
+    const MOST: usize = 8;
+
+    /// The longest walk that leads into an outline; from its beginning where none does.
+    fn before(&mut self, wire: Wire, outline: &[Outlined]) -> Walk {
+        let leads = |trail: &Trail| {
+            let behind = trail.outline.get(..trail.walk.at);
+            trail.wire == wire && behind.is_some_and(|behind| outline.starts_with(behind))
+        };
+        let found = self.0.iter().enumerate().filter(|(_, trail)| leads(trail)).max_by_key(|(_, trail)| trail.walk.at);
+        found.map(|(at, _)| at).map_or_else(Walk::default, |at| self.0.remove(at).walk)
+    }
+
+    fn keep(&mut self, trail: Trail) {
+        if self.0.len() >= Self::MOST {
+            self.0.remove(0);
+        }
+        self.0.push(trail);
+    }
+}
+
 /// A conversation in turns.
+#[derive(Debug, Clone, Default)]
 struct Talk {
+    /// Standing orders that are messages of the conversation.
     orders: u64,
     runs: Vec<u64>,
     course: u64,
+    calls: HashMap<u64, u64>,
+    turn: Option<Turn>,
+    begun: bool,
 }
 
 /// A turn being gathered: everything one side said until the other spoke.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 struct Turn {
     model: bool,
     parts: Vec<u64>,
@@ -228,40 +324,30 @@ struct Turn {
 }
 
 impl Talk {
-    fn of<'a>(messages: impl Iterator<Item = &'a Said>) -> Self {
-        let mut talk = Talk { orders: 0, runs: Vec::new(), course: 0 };
-        let mut calls: HashMap<u64, u64> = HashMap::new();
-        let mut turn: Option<Turn> = None;
-        let mut leading = true;
-        for said in messages {
-            if leading && said.role == Role::System {
-                talk.orders = mark(&(talk.orders, said.parts.iter().map(part_mark).collect::<Vec<_>>()));
-                continue;
-            }
-            leading = false;
-            let model = said.role == Role::Assistant;
-            if let Some(done) = turn.take_if(|turn| turn.model != model) {
-                talk.end(done);
-            }
-            let turn = turn.get_or_insert_with(|| Turn { model, ..Turn::default() });
-            for part in &said.parts {
-                match part {
-                    SaidPart::Words(words) => turn.parts.push(*words),
-                    SaidPart::Call { id, name, mark: call } => {
-                        talk.course = mark(&(talk.course, name));
-                        calls.insert(*id, *call);
-                        turn.parts.push(*call);
-                    }
-                    SaidPart::Result { id, name, mark } => {
-                        turn.results.push((calls.get(id).copied().unwrap_or(*name), *mark));
-                    }
+    fn hear(&mut self, said: &Said) {
+        if !self.begun && said.role == Role::System {
+            self.orders = mark(&(self.orders, said.parts.iter().map(part_mark).collect::<Vec<_>>()));
+            return;
+        }
+        self.begun = true;
+        let model = said.role == Role::Assistant;
+        if let Some(done) = self.turn.take_if(|turn| turn.model != model) {
+            self.end(done);
+        }
+        let turn = self.turn.get_or_insert_with(|| Turn { model, ..Turn::default() });
+        for part in &said.parts {
+            match part {
+                SaidPart::Words(words) => turn.parts.push(*words),
+                SaidPart::Call { id, name, mark: call } => {
+                    self.course = mark(&(self.course, name));
+                    self.calls.insert(*id, *call);
+                    turn.parts.push(*call);
+                }
+                SaidPart::Result { id, name, mark } => {
+                    turn.results.push((self.calls.get(id).copied().unwrap_or(*name), *mark));
                 }
             }
         }
-        if let Some(done) = turn {
-            talk.end(done);
-        }
-        talk
     }
 
     fn end(&mut self, mut turn: Turn) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ignore::Ignore;
-use super::shape::{Canons, Match, Shape, Sketch};
+use super::shape::{Canons, Match, Shape, Sketch, Trails};
 use crate::context::{Blocks, Outline, outline};
 use crate::trace::{CallEnd, CallEnded, CallId, CallStarted, Content, Source, TraceId};
 
@@ -96,17 +96,18 @@ impl Tape {
         let mut canons = Canons::default();
         let mut calls = Vec::with_capacity(reel.calls.len());
         let mut redacted = false;
+        let mut trails = Trails::default();
         for (recorded, number) in reel.calls.into_iter().zip(1..) {
             let Recorded { call, request, outline, ended } = recorded;
             redacted |= request.redactions > 0;
             let shape = match ignore.is_empty() && !whole {
                 true => {
-                    let sketch = Sketch { wire: request.wire, target: &request.target, outline: &outline };
-                    sketch.shape(&mut canons, &|id| reel.blocks.get(id).cloned())
+                    let sketch = Sketch { wire: request.wire, target: &request.target };
+                    sketch.shape(outline, &mut canons, &mut trails, &|id| reel.blocks.get(id).cloned())
                 }
                 false => {
                     let body = (reel.bodies)(call).unwrap_or_default();
-                    shape_of(&request, &blanked(body, &ignore), &mut canons)
+                    shape_of(&request, &blanked(body, &ignore), &mut canons, &mut trails)
                 }
             };
             let lost = || CallEnded { end: CallEnd::Lost, ..CallEnded::default() };
@@ -141,12 +142,12 @@ pub(super) fn blanked(body: Bytes, ignore: &[Ignore]) -> Bytes {
 }
 
 /// A whole body, boiled down.
-pub(super) fn shape_of(request: &CallStarted, body: &[u8], canons: &mut Canons) -> Shape {
+fn shape_of(request: &CallStarted, body: &[u8], canons: &mut Canons, trails: &mut Trails) -> Shape {
     let mut fresh = Blocks::new();
     let (pieces, _) =
         outline(body, None, |id, name| canons.knows(id, name), |id, _, bytes| drop(fresh.insert(id, bytes.into())));
-    let sketch = Sketch { wire: request.wire, target: &request.target, outline: &pieces };
-    sketch.shape(canons, &|id| fresh.get(id).cloned())
+    let sketch = Sketch { wire: request.wire, target: &request.target };
+    sketch.shape(pieces, canons, trails, &|id| fresh.get(id).cloned())
 }
 
 fn missing(reel: &Reel) -> Vec<String> {
@@ -194,4 +195,52 @@ fn missing(reel: &Reel) -> Vec<String> {
         missing.push(format!("the request of call {which} is damaged (`holdback doctor` says more)"));
     }
     missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tape_lacks_is_named_by_call() {
+        let call = |id: u64, ended: Option<CallEnded>| Recorded {
+            call: CallId(id),
+            request: CallStarted { method: "POST".into(), body: Bytes::from_static(b"{}"), ..CallStarted::default() },
+            outline: Outline::new(),
+            ended: ended.map(Box::new),
+        };
+        let good = || CallEnded { status: Some(200), body: Bytes::from_static(b"{}"), ..CallEnded::default() };
+        let reel = |calls: Vec<Recorded>| Reel {
+            trace: TraceId(1),
+            content: Content::Redacted,
+            source: Source::Recorded,
+            lost_calls: 0,
+            calls,
+            blocks: Arc::default(),
+            bodies: Box::new(|_| None),
+        };
+        let bare = CallStarted { method: "POST".into(), ..CallStarted::default() };
+        let cases = [
+            (reel(Vec::new()), "it has no calls"),
+            (reel(vec![call(1, Some(good())), call(2, None)]), "broke off before call 2 was answered"),
+            (reel(vec![call(1, Some(CallEnded::default()))]), "the answer of call 1 was not recorded as it came"),
+            (Reel { lost_calls: 3, ..reel(vec![call(1, Some(good()))]) }, "3 of its calls could not be kept"),
+            (Reel { content: Content::None, ..reel(vec![call(1, Some(good()))]) }, "--content none"),
+            (
+                Reel {
+                    source: Source::Imported,
+                    ..reel(vec![call(1, Some(CallEnded { body: Bytes::new(), ..good() }))])
+                },
+                "the answer of call 1 has no bytes",
+            ),
+            (reel(vec![Recorded { request: bare, ..call(1, Some(good())) }]), "the request of call 1 is damaged"),
+        ];
+        for (reel, word) in cases {
+            let said = match Tape::new(reel, Match::Normal, Vec::new(), false) {
+                Ok(_) => panic!("{word}: it was taken for a tape"),
+                Err(error) => error.to_string(),
+            };
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
 }

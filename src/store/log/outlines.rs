@@ -29,15 +29,19 @@ impl Reader {
             if shelf.part_of(trace).is_none() {
                 continue;
             }
+            let mut here = Vec::new();
             for row in shelf.rows_of(trace)?.filter(|row| starts_call(row)) {
                 if bodies.is_none() {
                     bodies = Some(Bodies::new(shelf)?);
                 }
                 let Some(bodies) = &mut bodies else { continue };
-                if let Ok(outline) = outline(bodies, row.offset, &mut known, &mut all.blocks) {
-                    all.calls.insert(row.call, outline.as_ref().clone());
+                if outline(bodies, row.offset, &mut known, &mut all.blocks).is_ok() {
+                    here.push((row.call, row.offset));
                 }
             }
+            // An outline of a long conversation has thousands of pieces: they are handed on, not copied.
+            let outlines = here.into_iter().filter_map(|(call, offset)| Some((call, known.remove(&offset)?)));
+            all.calls.extend(outlines.map(|(call, outline)| (call, Rc::unwrap_or_clone(outline))));
         }
         Ok(all)
     }
