@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod asked;
+mod bad;
 mod exact;
 mod forked;
 

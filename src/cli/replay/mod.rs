@@ -1,5 +1,6 @@
 //! `holdback replay`: a recorded run again, from its tape, or from its tape up to a call and live from there.
 
+mod origin;
 mod place;
 
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use super::recording::{Limits, Recording};
 use super::{Exit, Global, Misuse, out, tapes, traces};
 use crate::capture::record::{self as story, Played, Recorded};
 use crate::capture::{Fork, Pace, TapeSettings, Taped};
-use crate::replay::{Ignore, Match, Player, Report, Tape};
+use crate::replay::{Ignore, Match, NotATape, Player, Report, Tape};
 use crate::report::replay as render;
+use crate::trace::Source;
 use place::{Place, Placing};
 
 #[derive(Debug, Args)]
@@ -115,6 +117,12 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     let about = stored.about;
     let command = if args.command.is_empty() { about.command.clone() } else { args.command.clone() };
     check(&args, &command, stored.reel.calls.len())?;
+    if about.source == Source::Imported
+        && !args.loose
+        && let Some(why) = origin::why_not(&reader, trace)?
+    {
+        return Err(NotATape { trace, missing: vec![why] }.into());
+    }
     let parent_call = args.from.and_then(|from| stored.reel.calls.get(from.checked_sub(1)?)).map(|call| call.call);
     let tape = Tape::new(stored.reel, args.how.into(), paths(&args.ignore)?, args.loose)?;
     let place = Place::find(&Placing {
