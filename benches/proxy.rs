@@ -19,12 +19,18 @@ mod peers;
 mod streams;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use holdback::store::log::{Durability, Store};
-use holdback::trace::{Sink, TraceEvent};
+use holdback::capture::{Mocks, ProxyConfig, Upstream, Upstreams};
+use holdback::eval::{Keeper, Limit, Reask, Sampling, Shadow, ShadowSettings, Tapped};
+use holdback::price::Table;
+use holdback::redact::{Redactor, Rules};
+use holdback::replay::Edits;
+use holdback::store::log::{Durability, Store, Writer};
+use holdback::trace::{Sink, Timestamp, TraceEvent, Wire};
 
 use parts::{Bodies, CHAT, body, drops, free, holdback, plain_proxy, quantile, run, traced, upstream, verify};
 
@@ -45,6 +51,39 @@ impl Sink for Nothing {
     }
 }
 
+/// Forgets what came of a shadow.
+struct Unkept;
+
+impl Keeper for Unkept {
+    fn keep(&mut self, _: &str, _: &str, _: Timestamp, _: &serde_json::Value) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A store with a shadow behind it that is asked about one call in twenty.
+fn shadowed(store: &Store) -> (Tapped<Writer>, Shadow) {
+    let mut proxy = ProxyConfig::new(Upstreams::none(), Arc::new(Redactor::new(&Rules::default()).unwrap()));
+    proxy.upstreams.set("mock", Upstream::Local(Arc::new(Mocks)));
+    let settings = ShadowSettings {
+        model: "mock/echo".to_owned(),
+        sampling: Sampling { sample: 0.05, seed: 0 },
+        limit: Limit::default(),
+        waiting: 64,
+        how: Reask {
+            edits: Edits { model: Some(("mock/echo".to_owned(), Wire::Raw)), ..Edits::default() },
+            upstream: None,
+            keys: Box::new(|_| Vec::new()),
+            prices: Table::embedded(),
+            jobs: 2,
+            patience: Duration::from_secs(60),
+            redactor: proxy.redactor.clone(),
+        },
+        proxy,
+        figures: Arc::default(),
+    };
+    Shadow::start(settings, store.writer().unwrap(), Nothing, Box::new(Unkept), Box::new(|_| {})).unwrap()
+}
+
 /// What came of one way: the time of each call, and how long all took until they were stored.
 #[derive(Default)]
 struct Way {
@@ -59,13 +98,16 @@ async fn case(name: &str, bodies: Bodies, clients: usize, calls: usize) {
     let store = Store::open(folder.path().join("store"), Durability::Os).unwrap();
     let (blind, proxy) = (holdback(to, Nothing).await, holdback(to, store.writer().unwrap()).await);
     let (direct, traced) = (vec![CHAT.to_owned(); clients], traced(clients));
+    let (sink, shadow) = shadowed(&store);
+    let beside = holdback(to, sink).await;
     let all = [
         ("direct", to, &direct, None),
         ("pass-through", plain, &direct, None),
         ("holdback, no store", blind.address(), &traced, Some(&blind)),
         ("holdback", proxy.address(), &traced, Some(&proxy)),
+        ("holdback, a shadow of 5 %", beside.address(), &traced, Some(&beside)),
     ];
-    let mut ways: [Way; 4] = Default::default();
+    let mut ways: [Way; 5] = Default::default();
     let each = (calls / clients / ROUNDS).max(1);
     for round in 0..=ROUNDS {
         // The first round only warms everything up.
@@ -84,9 +126,11 @@ async fn case(name: &str, bodies: Bodies, clients: usize, calls: usize) {
         }
     }
     let names = all.map(|(who, ..)| who);
-    let lost = [0, 0, drops(&blind), drops(&proxy)];
+    let lost = [0, 0, drops(&blind), drops(&proxy), drops(&beside)];
     blind.stop(Duration::from_secs(1)).await;
     proxy.stop(Duration::from_secs(1)).await;
+    beside.stop(Duration::from_secs(1)).await;
+    shadow.finish().expect("the shadow lives");
     verify(&store);
     ways.iter_mut().for_each(|way| way.times.sort_unstable());
     let rate = |way: &Way| way.times.len() as f64 / way.took.as_secs_f64();

@@ -39,7 +39,7 @@ pub use brake::{Brakes, Pulled};
 pub use fetch::Fetcher;
 pub use intercept::InterceptError;
 pub use mock::Mocks;
-pub use proxy::{Ask, AskError, Begin, Proxy, ProxyConfig, ProxyError, Told, Totals};
+pub use proxy::{Ask, AskError, Begin, Figure, Proxy, ProxyConfig, ProxyError, Told, Totals};
 pub use queue::Counts;
 pub use reading::DECODED;
 pub use route::{TRACE_HEADER, UPSTREAM_HEADER};

@@ -72,8 +72,18 @@ pub struct ProxyConfig {
     pub body_bytes: u64,
     /// Who has no such token is turned away.
     pub token: Option<String>,
+    /// What `/metrics` shows besides.
+    pub figures: Vec<Figure>,
     /// Answers CONNECT, when set; otherwise there are no tunnels.
     pub(super) intercept: Option<Arc<Intercept>>,
+}
+
+/// A counter of somebody else's that the metrics show.
+pub struct Figure {
+    /// Without our prefix.
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl ProxyConfig {
@@ -91,6 +101,7 @@ impl ProxyConfig {
             spill_bytes: 4 << 30,
             body_bytes: 256 << 20,
             token: None,
+            figures: Vec::new(),
             intercept: None,
         }
     }
@@ -153,6 +164,7 @@ pub(super) struct Shared {
     pub(super) mock_models: bool,
     pub(super) body_bytes: u64,
     pub(super) token: Option<String>,
+    pub(super) figures: Vec<Figure>,
     pub(super) intercept: Option<Arc<Intercept>>,
     /// Connections that left HTTP by CONNECT.
     pub(super) tunnels: Mutex<JoinSet<()>>,
@@ -218,6 +230,7 @@ impl Proxy {
             mock_models: config.mock_models,
             body_bytes: config.body_bytes,
             token: config.token,
+            figures: config.figures,
             intercept: config.intercept,
             tunnels: Mutex::default(),
             stopped: stopped.clone(),

@@ -110,6 +110,9 @@ fn metrics(shared: &Shared) -> Response<Down> {
     ] {
         line(name, "counter", help, &load(counter));
     }
+    for figure in &shared.figures {
+        line(figure.name, "counter", figure.help, &(figure.value)());
+    }
     line(
         "spend_usd_total",
         "counter",

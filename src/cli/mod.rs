@@ -1,5 +1,6 @@
 //! The door: one file per subcommand. Flags are read here, stdout is written here, exit codes are decided here.
 
+mod answers;
 mod arms;
 mod ask;
 mod baseline;
@@ -31,6 +32,7 @@ mod replay;
 mod report;
 mod rubric;
 mod runs;
+mod shadow;
 mod suite_file;
 mod tapes;
 mod traces;
@@ -159,6 +161,8 @@ enum Command {
     Cases(promote::cases::CasesArgs),
     /// Ask recorded calls again, one by one, of another model or with another prompt
     Ask(Box<ask::AskArgs>),
+    /// How a shadow's answers compare with production's (`proxy --shadow`)
+    Shadow(shadow::ShadowArgs),
     /// Run a suite: so many trials of each task and model, graded and kept
     Eval(Box<eval::Eval>),
     /// List runs, show one, put shards together
@@ -221,6 +225,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Promote(args) => promote::run(global, &args),
         Command::Cases(args) => promote::cases::run(global, &args),
         Command::Ask(args) => ask::run(global, &args),
+        Command::Shadow(args) => shadow::run(global, &args),
         Command::Eval(args) => eval::run(global, &args),
         Command::Runs(args) => runs::run(global, args),
         Command::Grade(args) => grade::run(global, &args),

@@ -44,6 +44,11 @@ impl Change {
         self.model.is_none() && self.set.is_empty() && self.system.is_none() && self.prompt_patch.is_none()
     }
 
+    /// Only another model.
+    pub fn of_model(model: &str) -> Self {
+        Change { model: Some(model.to_owned()), ..Change::default() }
+    }
+
     /// Reads files and the environment.
     pub fn read(&self, environment: &[(String, String)]) -> anyhow::Result<Changed> {
         let mut changed = Changed::default();

@@ -23,6 +23,7 @@ mod rounds;
 mod run;
 pub mod samples;
 mod sandbox;
+mod shadow;
 mod tape;
 pub mod tapes;
 mod target;
@@ -49,5 +50,8 @@ pub use regrade::{Moved, Regraded, Stored, regrade};
 pub use rounds::{Decided, Rounds, RoundsError, full_trials, usual_rounds};
 pub use run::{End, EvalError, Finished, Hooks, Setup, empty_record, redacted, run};
 pub use sandbox::NoSandbox;
+pub use shadow::{
+    COMPARISON, Figures, Limit, SHADOW, Sampling, Shadow, ShadowError, ShadowRecord, ShadowSettings, Tapped,
+};
 pub use trial::trial_id;
 pub use workspace::fingerprint as folder_fingerprint;

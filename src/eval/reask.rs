@@ -1,23 +1,29 @@
 //! Recorded calls asked again, one by one, of another model or with another prompt, each with its recorded history. So every
 //! step is compared by itself: a step that comes out differently does not spoil the ones after it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::Serialize;
-use tokio::sync::Semaphore;
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
 
 use crate::capture::{Ask, Proxy, clock};
 use crate::price::Table;
 use crate::provider;
+use crate::redact::Redactor;
 use crate::replay::{Compared, Edited, Edits, compare};
-use crate::trace::{Headers, Response, TraceId, Usage, Wire};
+use crate::trace::{CallId, Headers, Response, TraceId, Usage, Wire};
 
 /// How often a question is asked that got no answer.
 const TRIES: u32 = 5;
+/// How often one is put off because the provider is busy and says so.
+const TURNS: u32 = 30;
 /// The longest pause between two of them.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// So many questions in a row without an answer, and the rest isn't asked: the provider is down, or doesn't know the model.
+const GIVE_UP: usize = 20;
 /// Headers of a recorded request that say how it wants to be understood.
 const TELLING: [&str; 4] = ["content-type", "anthropic-version", "anthropic-beta", "openai-beta"];
 
@@ -25,7 +31,8 @@ const TELLING: [&str; 4] = ["content-type", "anthropic-version", "anthropic-beta
 #[derive(Debug, Clone)]
 pub struct Question {
     pub trace: TraceId,
-    /// Its number in the trace, from 1.
+    pub call: CallId,
+    /// Its number in the trace, from 1; 0 where nobody counted.
     pub number: usize,
     pub wire: Wire,
     pub upstream: String,
@@ -38,12 +45,13 @@ pub struct Question {
 }
 
 /// What came back for one of them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reanswer {
     pub trace: TraceId,
+    pub call: CallId,
     pub number: usize,
     pub attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<Compared>,
     pub recorded_usage: Usage,
     pub usage: Usage,
@@ -52,11 +60,14 @@ pub struct Reanswer {
     pub recorded_latency_us: Option<u64>,
     pub latency_us: u64,
     /// What the other wire format could not carry.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_carried: Vec<String>,
     /// Why there is no answer to compare.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It never got as far as the provider.
+    #[serde(skip)]
+    unfit: bool,
 }
 
 /// How to ask.
@@ -67,37 +78,75 @@ pub struct Reask {
     /// Headers with keys, by upstream.
     pub keys: Box<dyn Fn(&str) -> Headers + Send + Sync>,
     pub prices: Table,
-    /// How often each is asked.
-    pub k: u32,
     /// How many at once.
     pub jobs: usize,
+    /// How long one try may take.
+    pub patience: Duration,
+    /// What providers say of errors is kept without secrets.
+    pub redactor: Arc<Redactor>,
 }
 
-/// Asks all of them, in parallel, through a proxy, so that the answers are recorded in `into`. `done` is told of each.
+/// Everyone waits when a provider says that it is busy.
+#[derive(Default)]
+pub(super) struct Pause(Mutex<Option<Instant>>);
+
+impl Pause {
+    fn until(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).filter(|until| *until > clock::tick())
+    }
+
+    async fn over(&self) {
+        while let Some(until) = self.until() {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    fn extend(&self, by: Duration) {
+        let end = clock::tick() + by;
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Some(until.map_or(end, |until| until.max(end)));
+    }
+}
+
+/// Asks all of them, each with the number of its attempt, in parallel, through a proxy, so that the answers are recorded in `into`.
+/// A question is fetched when its turn comes, and `done` is told of each answer as it comes. True at the end when so many in a row
+/// got none that the rest was not asked.
 pub async fn reask(
     proxy: &Proxy,
     into: TraceId,
-    questions: &[Question],
+    questions: impl Iterator<Item = (Question, u32)>,
     how: &Reask,
-    done: impl Fn(),
-) -> Vec<Reanswer> {
-    let room = Arc::new(Semaphore::new(how.jobs.max(1)));
-    let every = questions.iter().flat_map(|question| (1..=how.k).map(move |attempt| (question, attempt)));
-    let asked = every.map(|(question, attempt)| {
-        let (room, done) = (room.clone(), &done);
-        async move {
-            let _turn = room.acquire().await;
-            let answer = one(proxy, into, question, attempt, how).await;
-            done();
-            answer
+    mut done: impl FnMut(Reanswer),
+) -> bool {
+    let pause = &Pause::default();
+    let asked = questions.map(|(question, attempt)| one(proxy, into, question, attempt, how, pause));
+    let mut answers = stream::iter(asked).buffer_unordered(how.jobs.max(1));
+    let mut in_vain = 0;
+    while let Some(answer) = answers.next().await {
+        in_vain = match (&answer.error, answer.unfit) {
+            (None, _) => 0,
+            (Some(_), true) => in_vain,
+            (Some(_), false) => in_vain + 1,
+        };
+        done(answer);
+        if in_vain >= GIVE_UP {
+            return true;
         }
-    });
-    futures_util::future::join_all(asked).await
+    }
+    false
 }
 
-async fn one(proxy: &Proxy, into: TraceId, question: &Question, attempt: u32, how: &Reask) -> Reanswer {
+pub(super) async fn one(
+    proxy: &Proxy,
+    into: TraceId,
+    question: Question,
+    attempt: u32,
+    how: &Reask,
+    pause: &Pause,
+) -> Reanswer {
     let mut answer = Reanswer {
         trace: question.trace,
+        call: question.call,
         number: question.number,
         attempt,
         compared: None,
@@ -109,17 +158,19 @@ async fn one(proxy: &Proxy, into: TraceId, question: &Question, attempt: u32, ho
         latency_us: 0,
         not_carried: Vec::new(),
         error: None,
+        unfit: false,
     };
-    let Put { answer: told, not_carried } = put(proxy, into, question, how).await;
-    answer.not_carried = not_carried;
+    let Put { answer: told, not_carried, unfit } = put(proxy, into, &question, how, pause).await;
+    (answer.not_carried, answer.unfit) = (not_carried, unfit);
+    let said = |error: &str| Some(how.redactor.text(error).0.into_owned());
     match told {
-        Err(error) => answer.error = Some(error),
+        Err(error) => answer.error = said(&error),
         Ok((response, latency)) => {
             answer.latency_us = latency;
             answer.usage = response.usage;
-            answer.cost_usd = how.prices.cost_with(&response.model, &response.usage, &response.usage_raw);
+            answer.cost_usd = cost(&response, how);
             match &response.error {
-                Some(error) => answer.error = Some(format!("{} {}", error.kind, error.message).trim().to_owned()),
+                Some(error) => answer.error = said(format!("{} {}", error.kind, error.message).trim()),
                 None => answer.compared = Some(compare(&question.recorded, &response)),
             }
         }
@@ -132,21 +183,29 @@ pub(super) struct Put {
     /// The answer, and how long it took.
     pub answer: Result<(Response, u64), String>,
     pub not_carried: Vec<String>,
+    /// It could not be asked that way, so it was never sent.
+    pub unfit: bool,
 }
 
 /// Puts a question once, and again while whoever is asked is busy.
-pub(super) async fn put(proxy: &Proxy, into: TraceId, question: &Question, how: &Reask) -> Put {
+pub(super) async fn put(proxy: &Proxy, into: TraceId, question: &Question, how: &Reask, pause: &Pause) -> Put {
     let Edited { wire, target, headers, body, lost } =
         match how.edits.apply(question.wire, &question.target, &question.body) {
             Ok(edited) => edited,
-            Err(error) => return Put { answer: Err(error.to_string()), not_carried: Vec::new() },
+            Err(error) => return Put { answer: Err(error.to_string()), not_carried: Vec::new(), unfit: true },
         };
     let upstream = upstream(question, how);
     let telling = |(name, _): &&(String, String)| TELLING.contains(&name.to_ascii_lowercase().as_str());
     let mut headers = headers.unwrap_or_else(|| question.headers.iter().filter(telling).cloned().collect());
     headers.extend((how.keys)(&upstream));
     let ask = Ask { trace: into, upstream, target, headers, body };
-    Put { answer: patiently(proxy, wire, ask).await, not_carried: lost }
+    Put { answer: patiently(proxy, wire, ask, how.patience, pause).await, not_carried: lost, unfit: false }
+}
+
+/// By the name the model gives itself, and where that has no price, by the name it was asked under.
+fn cost(response: &Response, how: &Reask) -> Option<f64> {
+    let by = |name: &str| how.prices.cost_with(name, &response.usage, &response.usage_raw);
+    by(&response.model).or_else(|| by(&how.edits.model.as_ref()?.0))
 }
 
 /// Mock models have an upstream of their own, whatever was recorded.
@@ -160,30 +219,43 @@ fn upstream(question: &Question, how: &Reask) -> String {
     }
 }
 
-/// Asks until there is an answer: who is busy is asked again later, as late as it says.
-async fn patiently(proxy: &Proxy, wire: Wire, ask: Ask) -> Result<(Response, u64), String> {
-    let mut pause = Duration::from_millis(500);
-    let mut tries = 1;
+/// Asks until there is an answer: who is busy is asked again later, as late as it says, and so is everyone else meanwhile.
+async fn patiently(
+    proxy: &Proxy,
+    wire: Wire,
+    ask: Ask,
+    patience: Duration,
+    pause: &Pause,
+) -> Result<(Response, u64), String> {
+    let mut step = Duration::from_millis(500);
+    let (mut tries, mut turns) = (0, 0);
     loop {
+        pause.over().await;
         let begun = clock::tick();
-        let told = proxy.ask(ask.clone()).await;
-        let (why, after) = match told {
-            Ok(told) => {
+        let (why, busy, after) = match tokio::time::timeout(patience, proxy.ask(ask.clone())).await {
+            Ok(Ok(told)) => {
                 let response = provider::response(wire, told.status, &told.headers, &told.body);
                 if !matches!(told.status, 408 | 409 | 429 | 500..) {
                     return Ok((response, clock::micros_since(begun)));
                 }
                 let why = response.error.map_or_else(|| format!("HTTP {}", told.status), |error| error.message);
-                (why, retry_after(&told.headers))
+                let after = retry_after(&told.headers);
+                (why, matches!(told.status, 429 | 529) || after.is_some(), after)
             }
-            Err(error) => (error.to_string(), None),
+            Ok(Err(error)) => (error.to_string(), false, None),
+            Err(_) => return Err(format!("no answer within {} s", patience.as_secs())),
         };
-        if tries >= TRIES {
+        (tries, turns) = if busy { (tries, turns + 1) } else { (tries + 1, turns) };
+        if tries >= TRIES || turns >= TURNS {
             return Err(why);
         }
-        tokio::time::sleep(after.unwrap_or(pause).min(LONGEST_PAUSE)).await;
-        pause *= 2;
-        tries += 1;
+        let wait = after.unwrap_or(step).min(LONGEST_PAUSE);
+        if busy {
+            pause.extend(wait);
+        } else {
+            tokio::time::sleep(wait).await;
+        }
+        step = (step * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Two answers to the same question: the same move, or another one?
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::canon::{arguments_text, settled};
 use crate::trace::{Message, Response};
 
 /// What a model decided to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// It called tools.
@@ -20,7 +20,7 @@ pub enum Decision {
 }
 
 /// How a new answer compares with the recorded one.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
     pub recorded: Decision,
     pub new: Decision,

@@ -4,11 +4,13 @@
 #[path = "../fake/mod.rs"]
 mod fake;
 
+mod asked;
 mod disk;
 mod intercept;
 mod killed;
 mod planted;
 mod secrets;
+mod shadow;
 mod shown;
 mod soak;
 mod strangers;

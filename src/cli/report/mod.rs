@@ -2,7 +2,7 @@
 
 mod delivered;
 mod gather;
-mod production;
+pub mod production;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::models::{Answers, Frozen, Models};
 use crate::capture::{Begin, Proxy, ProxyConfig, ids};
-use crate::eval::reask::{Question, Reask, put};
+use crate::eval::reask::{Pause, Question, Reask, put};
 use crate::eval::{Judges, Judging, Sitting, ask};
 use crate::grade::{Evidence, Graded};
 use crate::price::Table;
@@ -23,6 +23,8 @@ use crate::trace::{Headers, Response, Source, TraceEnded, TraceId, TraceOutcome,
 
 /// Questions at once.
 const AT_ONCE: usize = 4;
+/// How long one try may take.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How long what is under way may take at the end.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -87,7 +89,7 @@ impl Session {
 
 impl Models for Live {
     fn answers(&mut self, model: Option<&str>, frozen: &Frozen, times: u32) -> Answers {
-        let keys = self.keys.clone();
+        let (keys, redactor) = (self.keys.clone(), self.redactor.clone());
         let session = match self.session() {
             Ok(session) => session,
             Err(why) => return (0..times).map(|_| Err(why.clone())).collect(),
@@ -98,11 +100,13 @@ impl Models for Live {
             upstream,
             keys: Box::new(move |name: &str| keys(name)),
             prices: Table::embedded(),
-            k: times,
             jobs: AT_ONCE,
+            patience: PATIENCE,
+            redactor,
         };
         let question = Question {
             trace: session.trace,
+            call: ids::call(),
             number: 1,
             wire: frozen.wire,
             upstream: frozen.upstream.clone(),
@@ -113,10 +117,10 @@ impl Models for Live {
             cost_usd: None,
             latency_us: None,
         };
-        let room = Semaphore::new(AT_ONCE);
+        let (room, pause) = (Semaphore::new(AT_ONCE), Pause::default());
         let one = async || {
             let _turn = room.acquire().await;
-            let (answer, _) = put(&session.proxy, session.trace, &question, &how).await.answer?;
+            let (answer, _) = put(&session.proxy, session.trace, &question, &how, &pause).await.answer?;
             match &answer.error {
                 Some(error) => Err(format!("{} {}", error.kind, error.message).trim().to_owned()),
                 None => Ok(answer),
