@@ -207,6 +207,32 @@ fn pi_openhands_and_langfuse_cost_and_count_what_they_say() {
     assert_eq!((found.usage.input, found.usage.output), (Some(input), Some(output)));
 }
 
+#[test]
+fn trajectories_cost_and_count_what_their_own_sums_say() {
+    let Some(corpus) = corpus() else { return };
+    let mut all = Vec::new();
+    files(&corpus.join("atif"), &mut all);
+    let mut checked = 0;
+    for path in &all {
+        let whole: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let sums = &whole["final_metrics"];
+        let found = import_all(std::slice::from_ref(path)).tally;
+        let read = found.usage.input.unwrap() + found.usage.cache_read.unwrap_or(0);
+        let own = (Some(read), found.usage.output);
+        let said = (sums["total_prompt_tokens"].as_u64(), sums["total_completion_tokens"].as_u64());
+        let cost = (found.cost_usd.unwrap(), sums["total_cost_usd"].as_f64().unwrap());
+        if whole.to_string().contains("\"subagent_trajectory_ref\":[{") {
+            // Its sums hold those of sub-agents, whose trajectories lie in files that are not here.
+            assert!(own.0 < said.0 && own.1 < said.1 && cost.0 < cost.1, "{}: {found:?}", path.display());
+        } else {
+            assert_eq!(own, said, "{}", path.display());
+            assert!((cost.0 - cost.1).abs() < 1e-6, "{}: {cost:?}", path.display());
+        }
+        checked += 1;
+    }
+    assert!(checked >= 2, "{checked}");
+}
+
 /// What a message says, whatever its spelling: role, text, tool calls, results of tools.
 fn gist(messages: &[Message]) -> Vec<(Role, String)> {
     let mut all = Vec::new();

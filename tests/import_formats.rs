@@ -425,3 +425,59 @@ fn clocks_that_go_wrong_make_no_wrong_durations() {
     }
     assert!(calls > 100, "{calls}");
 }
+
+#[test]
+fn cassettes_hold_packed_bytes_as_base64_in_yaml() {
+    let answer = json!({ "id": "x", "object": "chat.completion", "model": "gpt-4o", "choices": [{ "index": 0, "message": { "role": "assistant", "content": "ho" }, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11 } })
+    .to_string();
+    let gzip = {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packer, answer.as_bytes()).unwrap();
+        packer.finish().unwrap()
+    };
+    let mut br = Vec::new();
+    brotli::BrotliCompress(&mut answer.as_bytes(), &mut br, &brotli::enc::BrotliEncoderParams::default()).unwrap();
+    for (coding, bytes) in [("gzip", gzip), ("br", br)] {
+        let packed = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        let (first, second) = packed.split_at(packed.len() / 2);
+        let cassette = format!(
+            "interactions:\n- request:\n    body: '{{\"model\": \"gpt-4o\", \"messages\": [{{\"role\": \"user\", \"content\": \"hi\"}}]}}'\n    headers:\n      content-type:\n      - application/json\n    method: POST\n    uri: http://127.0.0.1:1/v1/chat/completions\n  response:\n    body:\n      string: !!binary |\n        {first}\n        {second}\n    headers:\n      content-encoding:\n      - {coding}\n    status:\n      code: 200\n      message: OK\nversion: 1\n"
+        );
+        let all = one("c.yaml", cassette);
+        assert_eq!(all.calls()[0].2, [Some(9), Some(2), None], "{coding}");
+        assert_eq!(all.calls()[0].1, [(Role::User, "hi".to_owned())]);
+    }
+}
+
+#[test]
+fn what_promptfoo_took_from_its_own_cache_was_not_spent() {
+    let row = |usage: serde_json::Value| {
+        json!({ "promptIdx": 0, "testIdx": 0, "testCase": { "vars": { "q": 1 } }, "prompt": { "raw": "hi", "label": "hi" }, "provider": { "id": "openai:gpt-4o", "label": "" },
+            "response": { "output": "ho", "cached": true, "tokenUsage": usage }, "success": true, "score": 1, "failureReason": 0, "latencyMs": 3, "cost": 0, "namedScores": {} })
+    };
+    let all = one(
+        "results.json",
+        json!({ "evalId": "eval-x", "results": { "version": 3, "timestamp": "2026-01-02T03:04:05.000Z", "prompts": [], "results": [
+        row(json!({ "cached": 40, "total": 40 })),
+        row(json!({ "prompt": 9, "completion": 5, "total": 14, "numRequests": 1, "completionDetails": { "reasoning": 3, "acceptedPrediction": 0 } })) ],
+        "stats": { "successes": 2, "failures": 0, "errors": 0 } }, "config": {}, "shareableUrl": null }),
+    );
+    assert_eq!((all.runs[0].trials[0].usage.input, all.runs[0].trials[0].usage.cache_read), (None, None));
+    let second = all.runs[0].trials[1].usage;
+    assert_eq!((second.input, second.output, second.reasoning), (Some(9), Some(5), Some(3)));
+}
+
+#[test]
+fn aiders_counts_are_read_and_a_case_that_threw_is_no_failure() {
+    let case = json!({ "testdir": "tmp.benchmarks/x", "testcase": "bowling", "model": "m", "edit_format": "diff", "tests_outcomes": [false, true], "cost": 0.1, "duration": 12.5,
+        "prompt_tokens": 900, "completion_tokens": 40, "thinking_tokens": 32000, "chat_hashes": [] });
+    let folder = "2026-01-02-03-04-05--run/python/exercises/practice/bowling/.aider.results.json";
+    let all = one(folder, case);
+    let trial = &all.runs[0].trials[0];
+    assert_eq!((trial.task.as_str(), trial.outcome), ("python/bowling", Outcome::Pass));
+    assert_eq!((trial.usage.input, trial.usage.output, trial.usage.reasoning), (Some(900), Some(40), None));
+    let all = one(folder, json!({ "exception": "litellm.Timeout: …" }));
+    let trial = &all.runs[0].trials[0];
+    assert_eq!((trial.task.as_str(), trial.outcome), ("python/bowling", Outcome::Invalid));
+}

@@ -64,7 +64,7 @@ fn database(file: &mut Database<'_>, modified: Timestamp, desk: &mut Desk<'_>) -
         }
         Ok(())
     })?;
-    begun.sort_by_cached_key(|row| (row["time_created"].as_i64(), of(row, "id").to_owned()));
+    begun.sort_by_cached_key(|row| (row.get("time_created").and_then(Value::as_i64), of(row, "id").to_owned()));
     let mut said = places(file, &messages, "session_id", desk)?;
     let mut held = places(file, &parts, "message_id", desk)?;
     // What was said in sessions that are gone is worth as much.

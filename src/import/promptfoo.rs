@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::desk::digest;
 use super::shape::text;
 use super::{About, Desk, Format, Source, Told, Trouble, chat, document, results, said, time, usage};
-use crate::trace::{Message, Response, Role, Source as From, Stop, Timestamp, TraceId};
+use crate::trace::{Message, Response, Role, Source as From, Stop, Timestamp, TraceId, Usage};
 use crate::trial::{Ending, RunRecord, Trial};
 
 pub const FORMAT: Format = Format {
@@ -85,7 +85,7 @@ fn one(
         row["latencyMs"].as_f64().filter(|ms| (0.0..1e10).contains(ms)).map_or(0, |ms| (ms * 1e3) as u64);
     let response = &row["response"];
     trial.cost_usd = row["cost"].as_f64().or_else(|| response["cost"].as_f64());
-    trial.usage = usage::read(&response["tokenUsage"], usage::Cached::Beside);
+    trial.usage = used(&response["tokenUsage"]);
     let graded = &row["gradingResult"];
     let pass = row["success"].as_bool().or_else(|| graded["pass"].as_bool());
     let error =
@@ -119,6 +119,19 @@ fn one(
     trial.trace = Some(conversation(desk, prompt, response, provider, &mut trial, error)?);
     results::finish(run, trial);
     Ok(())
+}
+
+/// Counts. `cached` is what promptfoo answered out of its own cache: nobody was asked, nothing was spent.
+fn used(told: &Value) -> Usage {
+    let mut own = told.clone();
+    if let Some(own) = own.as_object_mut() {
+        own.remove("cached");
+    }
+    let mut used = usage::read(&own, usage::Cached::Beside);
+    let more = usage::read(&told["completionDetails"], usage::Cached::Beside);
+    (used.cache_read, used.cache_write) = (more.cache_read, more.cache_write);
+    used.reasoning = more.reasoning;
+    used
 }
 
 fn conversation(

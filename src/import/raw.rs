@@ -35,6 +35,9 @@ pub struct Exchange {
     pub parent_agent: Option<String>,
 }
 
+/// What a few bytes of Brotli may unpack to.
+const BROTLI: u64 = 64 << 20;
+
 /// Scheme and host, path and query.
 pub fn split(url: &str) -> (&str, &str) {
     let Some((_, rest)) = url.split_once("://") else { return ("", url) };
@@ -131,6 +134,16 @@ fn arrival(chunks: &[Chunk], offset: usize) -> Option<u64> {
 
 /// Takes the packing off bodies that were kept packed.
 fn unpack(exchange: &mut Exchange) {
+    let coding = exchange.response_headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+    // Brotli's bytes don't say what they are; where they were unpacked already, they are text.
+    if coding.is_some_and(|(_, coding)| coding.trim() == "br") && std::str::from_utf8(&exchange.response).is_err() {
+        let most = BROTLI.saturating_add(400 * exchange.response.len() as u64);
+        let mut plain = Vec::new();
+        let unpacked = brotli::Decompressor::new(&exchange.response[..], 16 << 10).take(most).read_to_end(&mut plain);
+        if unpacked.is_ok_and(|len| (len as u64) < most) {
+            exchange.response = plain.into();
+        }
+    }
     for body in [&mut exchange.request, &mut exchange.response] {
         if !body.starts_with(&[0x1f, 0x8b]) && !body.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
             continue;

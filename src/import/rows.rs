@@ -18,7 +18,10 @@ pub const ROWS: Format =
 pub const AIDER: Format = Format {
     name: "aider",
     about: "results of Aider's benchmark, one file a case",
-    fits: |shape| shape.all(&["testcase", "tests_outcomes"]),
+    // A case that threw an exception has nothing else in it.
+    fits: |shape| {
+        shape.all(&["testcase", "tests_outcomes"]) || (shape.name() == ".aider.results.json" && shape.has("exception"))
+    },
     read: read_aider,
 };
 
@@ -124,15 +127,16 @@ fn read_aider(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Troubl
     let mut run = results::run("aider", name, "aider polyglot", source.modified);
     run.name = Some(name.to_owned());
     let language = folders.iter().rev().nth(4).copied().filter(|_| source.path.contains("/exercises/"));
-    let task = language.map_or_else(
-        || text(&case, "testcase").to_owned(),
-        |language| format!("{language}/{}", text(&case, "testcase")),
-    );
+    let folder = folders.iter().rev().nth(1).copied().unwrap_or_default();
+    let name = Some(text(&case, "testcase")).filter(|name| !name.is_empty()).unwrap_or(folder);
+    let task = language.map_or_else(|| name.to_owned(), |language| format!("{language}/{name}"));
     let params = BTreeMap::from([("edit_format".to_owned(), case["edit_format"].clone())]);
     let variant = results::variant(&mut run, text(&case, "model"), text(&case, "edit_format"), params);
     let mut trial = results::trial(&run, "", &task, &variant, None);
     trial.duration_us = (case["duration"].as_f64().unwrap_or(0.0).clamp(0.0, 1e8) * 1e6) as u64;
     trial.cost_usd = case["cost"].as_f64();
+    // Its thinking_tokens are a setting, not a count.
+    (trial.usage.input, trial.usage.output) = (case["prompt_tokens"].as_u64(), case["completion_tokens"].as_u64());
     let tries: Vec<bool> = case["tests_outcomes"].as_array().into_iter().flatten().filter_map(Value::as_bool).collect();
     trial.calls = u32::try_from(tries.len()).unwrap_or(0);
     trial.grades.push(match tries.last() {

@@ -24,7 +24,10 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
     let cassette: Value = if text.trim_start().starts_with('{') {
         serde_json::from_str(text).map_err(|error| Trouble::Bad(format!("it is no whole JSON document: {error}")))?
     } else {
-        serde_saphyr::from_str(text).map_err(|error| Trouble::Bad(format!("it is no YAML: {error}")))?
+        // Bytes that are no text are written as base64, with a tag that says so; `body` tells them by what they are.
+        let options = serde_saphyr::options! { ignore_binary_tag_for_string: true };
+        serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| Trouble::Bad(format!("it is no YAML: {error}")))?
     };
     let Some(interactions) = cassette["interactions"].as_array() else {
         return Err(Trouble::Bad("a cassette has a list of `interactions`, this has none".to_owned()));
@@ -83,7 +86,15 @@ fn exchange(interaction: &Value, number: usize, otherwise: Timestamp) -> Exchang
 fn body(value: &Value) -> Bytes {
     let Value::Object(object) = value else { return raw::body(value) };
     if let Some(packed) = object.get("base64_string").and_then(Value::as_str) {
-        return base64::engine::general_purpose::STANDARD.decode(packed.replace('\n', "")).unwrap_or_default().into();
+        return from_base64(packed).unwrap_or_default().into();
     }
-    object.get("string").map_or_else(|| raw::body(value), raw::body)
+    let string = object.get("string").unwrap_or(value);
+    // No text anybody sends or gets here is base64 of bytes that are no text.
+    let packed = string.as_str().and_then(from_base64).filter(|bytes| std::str::from_utf8(bytes).is_err());
+    packed.map_or_else(|| raw::body(string), Bytes::from)
+}
+
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let text: String = text.split_ascii_whitespace().collect();
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
 }
