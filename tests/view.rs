@@ -248,6 +248,13 @@ fn nothing_that_was_recorded_becomes_markup() {
         "/verdicts".to_owned(),
         "/verdicts/v1".to_owned(),
         "/failures".to_owned(),
+        "/failures/groups?days=100000".to_owned(),
+        "/failures/groups?days=100000&piece=yes".to_owned(),
+        "/promote".to_owned(),
+        format!("/promote?what={id}"),
+        format!("/promote?what={id}&call=1&never={asked}"),
+        format!("/promote?what={asked}&call={asked}"),
+        format!("/promote?what={id}&suite={asked}"),
         "/label".to_owned(),
         "/label/traces".to_owned(),
         "/label/runs/run1".to_owned(),
@@ -417,7 +424,7 @@ fn labels_are_given_blind_and_taken_back_and_the_judge_is_held_against_them() {
     // Two people, one judge that failed both: agreement and confusion with their counts.
     let (status, _, page) = page(&format!("/calibration/{rubric}"));
     assert!(status == 200 && page.contains("Judge too lenient") && page.contains("People among themselves"), "{page}");
-    assert!(page.contains("3 labelled trials"), "{page}");
+    assert!(page.contains("3 labelled items"), "{page}");
 }
 
 #[test]
@@ -445,6 +452,51 @@ fn searches_are_kept_in_the_store_and_forgotten_again() {
     assert_eq!(served.ask("POST", "/filters/forget", &headers, &format!("csrf={csrf}&id=none")).0, 404);
     assert_eq!(served.ask("POST", "/filters/forget", &headers, &format!("csrf={csrf}&id={id}")).0, 303);
     assert!(!served.get("/traces").2.contains("Late orders"));
+}
+
+#[test]
+fn a_case_is_written_below_the_folder_and_by_nobody_else() {
+    let served = Served::new(Some(TOKEN));
+    let (cookie, origin) = (format!("holdback_view={TOKEN}"), format!("http://{}", served.address));
+    let id = served.store.reader().unwrap().traces()[0].id;
+    let page = served.ask("GET", &format!("/promote?what={id}"), &[("cookie", &cookie)], "").2;
+    // What an attack says is shown as text, and a case of it is a task all the same.
+    assert!(page.contains("proven red") && page.contains("name=\"csrf\""), "{page}");
+    assert!(
+        !served.get(&format!("/promote?what={id}")).2.contains("name=\"csrf\""),
+        "a button is only for who may press it"
+    );
+    let suites = served._folder.path().join("suites");
+    assert!(!suites.exists(), "looking writes nothing");
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("cookie", cookie.as_str()),
+        ("origin", origin.as_str()),
+    ];
+    let good = format!("csrf={csrf}&what={id}");
+    assert_eq!(served.ask("POST", "/promote", &headers[..1], &good).0, 403);
+    assert_eq!(served.ask("POST", "/promote", &headers[..2], &good).0, 403);
+    assert_eq!(served.ask("POST", "/promote", &headers, &format!("what={id}")).0, 403);
+    for bad in ["..%2Fx.yaml", "%2Ftmp%2Fx.yaml", "suites%2F..%2F..%2Fx.yaml", "x.sh", ".git%2Fx.yaml"] {
+        assert_eq!(served.ask("POST", "/promote", &headers, &format!("{good}&suite={bad}")).0, 400, "{bad}");
+    }
+    assert_eq!(served.ask("POST", "/promote", &headers, &format!("csrf={csrf}")).0, 400);
+    assert!(!suites.exists());
+    let (status, head, body) = served.ask("POST", "/promote", &headers, &good);
+    assert!(status == 303 && head.contains(&format!("location: /promote?what={id}")), "{head}{body}");
+    assert!(suites.join("regressions.yaml").is_file());
+    assert_eq!(
+        std::fs::read_dir(suites.join("../traces"))
+            .map_or(0, Iterator::count)
+            .max(std::fs::read_dir(suites.join("traces")).map_or(0, Iterator::count)),
+        1
+    );
+    assert_eq!(served.store.reader().unwrap().records("case").unwrap().len(), 1);
+    // Once more makes no second case.
+    assert_eq!(served.ask("POST", "/promote", &headers, &good).0, 303);
+    assert_eq!(served.store.reader().unwrap().records("case").unwrap().len(), 1);
+    assert!(served.get(&format!("/promote?what={id}")).2.contains("one case, not two"));
 }
 
 #[test]

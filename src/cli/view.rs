@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug, Args)]
 #[command(
     after_help = "It listens on this machine only and reads. With --write, whoever opens the address that is printed may leave \
-                  labels and keep searches, which go into the log like everything else.\n\nExamples:\n  holdback view --open\n  \
+                  labels and keep searches, which go into the log like everything else, and promote failed traces to cases.\n\nExamples:\n  holdback view --open\n  \
                   holdback view --write --listen 127.0.0.1:5000"
 )]
 pub struct ViewArgs {
@@ -30,7 +30,7 @@ pub struct ViewArgs {
     /// Open it in the browser
     #[arg(long)]
     open: bool,
-    /// Let whoever opens the printed address leave labels and keep searches
+    /// Let whoever opens the printed address write: labels, kept searches, cases
     #[arg(long)]
     write: bool,
     /// Label by this rubric; any number of them [default: those in rubrics/ and in the suites of the runs]

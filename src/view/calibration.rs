@@ -89,7 +89,7 @@ fn against(reader: &Reader, rubric: &Rubric, labels: &[Label]) -> Result<Markup,
         }
     }
     Ok(html! {
-        p.lead { (count(items.len() as u64, "labelled trial")) " by " (people(labels, &criteria)) "."
+        p.lead { (count(items.len() as u64, "labelled item")) " by " (people(labels, &criteria)) "."
             @if unread > 0 { " " (unread) " of them no judge has read." }
             @if older > 0 { " " (count(older as u64, "older label")) " by other words of this rubric don't count." } }
         (among_people(rubric, labels, &criteria))

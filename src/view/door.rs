@@ -10,7 +10,9 @@ use maud::Markup;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::{Error, View, calibration, call, diff, failures, filters, frame, label, live, runs, scores, trace, traces};
+use super::{
+    Error, View, calibration, call, diff, failures, filters, frame, label, live, promote, runs, scores, trace, traces,
+};
 
 /// The cookie that holds the session's token.
 const COOKIE: &str = "holdback_view";
@@ -137,6 +139,8 @@ fn page(view: &View, ask: &Ask) -> Result<Reply, Error> {
         ["verdicts"] => runs::verdicts(view, ask),
         ["verdicts", id] => runs::verdict(view, ask, id),
         ["failures"] => failures::page(view, ask),
+        ["failures", "groups"] => failures::groups(view, ask),
+        ["promote"] => promote::page(view, ask),
         ["label"] => label::start(view, ask),
         ["label", "traces"] => scores::desk(view, ask),
         ["label", "runs", run] => label::desk(view, ask, run),
@@ -158,6 +162,7 @@ fn written(view: &View, ask: &Ask) -> Result<Reply, Error> {
     match path.as_slice() {
         ["traces", id, "score"] => scores::give(view, ask, id),
         ["label", "runs", run] => label::give(view, ask, run),
+        ["promote"] => promote::write(view, ask),
         ["filters"] => filters::keep(view, ask),
         ["filters", "forget"] => filters::forget(view, ask),
         _ => Err(Error::Missing("there is nothing to do here".to_owned())),
@@ -173,7 +178,9 @@ fn failed(error: &Error) -> Response<Body> {
             (StatusCode::BAD_REQUEST, "That can't be shown")
         }
         Error::Forbidden(_) => (StatusCode::FORBIDDEN, "Not allowed"),
-        Error::Index(_) | Error::Log(_) => (StatusCode::INTERNAL_SERVER_ERROR, "The store could not be read"),
+        Error::Index(_) | Error::Log(_) | Error::Case(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "The store could not be read")
+        }
     };
     sent(status, Reply::Page(frame::wrong(title, &error.to_string())))
 }

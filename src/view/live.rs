@@ -82,7 +82,7 @@ pub fn events(view: Arc<View>, closing: watch::Receiver<bool>) -> Response<Body>
 pub fn of_trace(view: Arc<View>, closing: watch::Receiver<bool>, word: String, from: usize) -> Response<Body> {
     follow(view, closing, Told { from, ..Told::default() }, move |view, before| {
         let reader = view.reader().ok()?;
-        let summary = reader.trace(reader.resolve(&word).ok()?).ok()?;
+        let summary = reader.trace(super::resolve(&reader, &word).ok()?).ok()?;
         if before.summary.as_ref() == Some(&summary) {
             return None;
         }

@@ -13,6 +13,7 @@ mod frame;
 pub mod gather;
 mod label;
 mod live;
+mod promote;
 mod rubrics;
 mod runs;
 mod scores;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use crate::eval::cases::CaseError;
 use crate::gate::GateError;
 use crate::store::index::{self, Caller, Folded, Index, Waiting};
 use crate::store::log::{LogError, Reader, Store};
@@ -56,6 +58,8 @@ pub enum Error {
     Log(#[from] LogError),
     #[error(transparent)]
     Gate(#[from] GateError),
+    #[error(transparent)]
+    Case(#[from] CaseError),
 }
 
 /// Where and by whom a view is used.
@@ -89,6 +93,8 @@ pub struct View {
     order: Mutex<Option<Arc<label::Order>>>,
     /// What there is to choose from in a search.
     words: Mutex<Option<Arc<traces::Words>>>,
+    /// Groups of failures as they were lately.
+    groups: Mutex<Option<Arc<failures::Known>>>,
 }
 
 impl View {
@@ -99,8 +105,8 @@ impl View {
         if address.ip().is_loopback() {
             hosts.extend([format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")]);
         }
-        let (desk, read, order, words) = Default::default();
-        View { store, desk, token, hosts, read, order, words }
+        let (desk, read, order, words, groups) = Default::default();
+        View { store, desk, token, hosts, read, order, words, groups }
     }
 
     /// The same, used by somebody.
@@ -127,10 +133,7 @@ impl View {
     /// The trace that a word means, read whole.
     fn trace(&self, word: &str) -> Result<Arc<trace::Loaded>, Error> {
         let reader = self.reader()?;
-        let id: TraceId = reader.resolve(word).map_err(|error| match error {
-            LogError::NotFound(_) | LogError::Ambiguous { .. } => Error::Missing(error.to_string()),
-            other => other.into(),
-        })?;
+        let id = resolve(&reader, word)?;
         let summary = reader.trace(id)?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = read.iter().position(|one| one.summary == summary) {
@@ -148,6 +151,19 @@ impl View {
         read.push(loaded.clone());
         Ok(loaded)
     }
+}
+
+/// The trace a word means. Addresses of pages hold whole ids: these need no look at all the others.
+fn resolve(reader: &Reader, word: &str) -> Result<TraceId, Error> {
+    let whole = Some(word).filter(|word| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let whole = whole.and_then(|word| u128::from_str_radix(word, 16).ok()).map(TraceId);
+    if let Some(id) = whole.filter(|id| reader.trace(*id).is_ok()) {
+        return Ok(id);
+    }
+    reader.resolve(word).map_err(|error| match error {
+        LogError::NotFound(_) | LogError::Ambiguous { .. } => Error::Missing(error.to_string()),
+        other => other.into(),
+    })
 }
 
 /// Serves a view until `stop` comes.

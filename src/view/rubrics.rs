@@ -4,32 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use super::View;
+use crate::eval::cases::Beside;
 use crate::store::log::Reader;
-use crate::suite::{self, Files, Rubric, load_rubric};
+use crate::suite::{self, Rubric, load_rubric};
 
 /// Rubrics that are looked at in one folder.
 const MOST: usize = 100;
-
-/// The files in the folder of a suite.
-struct Beside<'a>(&'a Path);
-
-impl Files for Beside<'_> {
-    fn read(&self, path: &str) -> Result<String, String> {
-        std::fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())
-    }
-
-    fn exists(&self, path: &str) -> bool {
-        self.0.join(path).exists()
-    }
-
-    fn folders(&self, path: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.join(path)).into_iter().flatten().filter_map(Result::ok);
-        let folders = entries.filter(|entry| entry.path().is_dir());
-        let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    }
-}
 
 /// Those that were named, or lie where rubrics lie.
 pub fn at_hand(view: &View) -> Vec<Rubric> {

@@ -92,6 +92,7 @@ pub fn page(view: &View, ask: &Ask, word: &str) -> Result<Reply, Error> {
         h1 { (shorten(&name, 100)) " " (frame::standing(summary)) }
         @if let Some(why) = summary.reason.as_ref().or(summary.error.as_ref()) { p.lead { (shorten(why, 300)) } }
         (facts(&loaded))
+        div.inline { a.button href=(super::promote::link(&summary.id.to_string())) { "Promote to a case" } }
         form.inline method="get" action="/diff" {
             input type="hidden" name="a" value=(summary.id);
             label { "Beside another trace: " input name="b" required placeholder="id or name"; }

@@ -138,6 +138,10 @@ fn every_page_is_without_complaint_and_open_to_everyone() {
         "/verdicts".to_owned(),
         format!("/verdicts/{verdict}"),
         "/failures".to_owned(),
+        "/failures/groups".to_owned(),
+        "/promote".to_owned(),
+        "/promote?what=demo-stuck".to_owned(),
+        "/promote?what=demo-refund".to_owned(),
         "/label".to_owned(),
         "/label/traces".to_owned(),
         "/label/runs/fruit".to_owned(),
@@ -168,7 +172,7 @@ fn every_page_is_without_complaint_and_open_to_everyone() {
 }
 
 #[test]
-fn from_search_to_trace_to_diff_to_label_by_mouse_and_by_keyboard() {
+fn from_search_to_trace_to_diff_to_promote_to_label_by_mouse_and_by_keyboard() {
     let Some(mut browser) = Browser::start() else { return };
     let demo = Demo::new();
     browser.look(1280, 900, false);
@@ -196,6 +200,26 @@ fn from_search_to_trace_to_diff_to_label_by_mouse_and_by_keyboard() {
     browser.key("Enter");
     browser.loaded();
     browser.until("document.querySelectorAll('table.sides td.come').length > 0");
+
+    // A case: what would be written is shown, then written.
+    let suite = demo.folder.path().join("suites/regressions.yaml");
+    browser.goto(&demo.at("/failures"));
+    browser.until("document.querySelector('#groups table a.button') !== null");
+    browser.click("#groups a[href^='/traces/']");
+    browser.loaded();
+    browser.click("a[href^='/promote']");
+    browser.loaded();
+    assert!(browser.value("document.body.innerText").as_str().unwrap().contains("proven red") && !suite.exists());
+    browser.click("#promote");
+    browser.loaded();
+    browser.until("document.querySelector('h2 .tag.good') !== null");
+    assert!(suite.is_file());
+    // The same by keyboard, into another suite.
+    browser.goto(&demo.at("/promote?what=demo-stuck&suite=suites%2Fother.yaml"));
+    browser.key("w");
+    browser.loaded();
+    browser.until("document.querySelector('h2 .tag.good') !== null && location.search.includes('other.yaml')");
+    assert!(demo.folder.path().join("suites/other.yaml").is_file());
 
     // By keyboard alone: the search, two ticks, the diff.
     browser.goto(&demo.at("/traces?tag=demo%3Dyes"));

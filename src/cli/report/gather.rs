@@ -73,6 +73,7 @@ fn misuse_or_not(error: Error) -> anyhow::Error {
         // Its own kind is told apart by whoever prints it.
         Error::Gate(error) => error.into(),
         Error::Log(error) => error.into(),
+        Error::Case(error) => error.into(),
         Error::Missing(words) | Error::Asked(words) | Error::Forbidden(words) => Misuse(words).into(),
     }
 }

@@ -141,14 +141,26 @@ pub struct Promoted {
     pub rubric: Option<String>,
 }
 
+/// What [`promote`] would make of a wish. Nothing is written, no review file either.
+///
+/// # Errors
+/// When there is no case in it: the error says why.
+pub fn show(store: &Store, wish: &Wish, models: &mut dyn Models) -> Result<Promoted, CaseError> {
+    Ok(told(wish, &made(store, wish, models)?))
+}
+
+fn made(store: &Store, wish: &Wish, models: &mut dyn Models) -> Result<Made, CaseError> {
+    let reader = Arc::new(store.reader()?);
+    let (trace, group) = find::which(&reader, &wish.what)?;
+    make::step(&reader, wish, models, trace, group)
+}
+
 /// Makes a case of a failed trace, or finds that there is one already.
 ///
 /// # Errors
 /// When there is no case in it: the error says why.
 pub fn promote(store: &Store, wish: &Wish, models: &mut dyn Models) -> Result<Promoted, CaseError> {
-    let reader = Arc::new(store.reader()?);
-    let (trace, group) = find::which(&reader, &wish.what)?;
-    let made = make::step(&reader, wish, models, trace, group)?;
+    let made = made(store, wish, models)?;
     let mut promoted = told(wish, &made);
     if promoted.present {
         return Ok(promoted);
