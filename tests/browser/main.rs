@@ -125,7 +125,9 @@ fn every_page_is_without_complaint_and_open_to_everyone() {
     let verdict =
         demo.json(&["sql", "--json", "SELECT verdict_id FROM verdicts"])[0]["verdict_id"].as_str().unwrap().to_owned();
     let report = format!("file://{}", demo.folder.path().join("reports/demo.html").display());
-    let mut pages = vec![report, demo.address.clone()];
+    demo.json(&["report", "--production", "--since", "30d", "-o", "reports/production.html"]);
+    let production = format!("file://{}", demo.folder.path().join("reports/production.html").display());
+    let mut pages = vec![report, production, demo.address.clone()];
     for path in [
         "/traces?q=refund&outcome=ok".to_owned(),
         format!("/traces/{trace}"),
@@ -171,6 +173,28 @@ fn every_page_is_without_complaint_and_open_to_everyone() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// From a group of failures to a case of a suite: what would be written is shown, then written.
+fn a_case_is_made(browser: &mut Browser, demo: &Demo) {
+    let suite = demo.folder.path().join("suites/regressions.yaml");
+    browser.goto(&demo.at("/failures"));
+    browser.until("document.querySelector('#groups table a.button') !== null");
+    browser.click("#groups a[href^='/traces/']");
+    browser.loaded();
+    browser.click("a[href^='/promote']");
+    browser.loaded();
+    assert!(browser.value("document.body.innerText").as_str().unwrap().contains("proven red") && !suite.exists());
+    browser.click("#promote");
+    browser.loaded();
+    browser.until("document.querySelector('h2 .tag.good') !== null");
+    assert!(suite.is_file());
+    // The same by keyboard, into another suite.
+    browser.goto(&demo.at("/promote?what=demo-stuck&suite=suites%2Fother.yaml"));
+    browser.key("w");
+    browser.loaded();
+    browser.until("document.querySelector('h2 .tag.good') !== null && location.search.includes('other.yaml')");
+    assert!(demo.folder.path().join("suites/other.yaml").is_file());
+}
+
 #[test]
 fn from_search_to_trace_to_diff_to_promote_to_label_by_mouse_and_by_keyboard() {
     let Some(mut browser) = Browser::start() else { return };
@@ -201,25 +225,7 @@ fn from_search_to_trace_to_diff_to_promote_to_label_by_mouse_and_by_keyboard() {
     browser.loaded();
     browser.until("document.querySelectorAll('table.sides td.come').length > 0");
 
-    // A case: what would be written is shown, then written.
-    let suite = demo.folder.path().join("suites/regressions.yaml");
-    browser.goto(&demo.at("/failures"));
-    browser.until("document.querySelector('#groups table a.button') !== null");
-    browser.click("#groups a[href^='/traces/']");
-    browser.loaded();
-    browser.click("a[href^='/promote']");
-    browser.loaded();
-    assert!(browser.value("document.body.innerText").as_str().unwrap().contains("proven red") && !suite.exists());
-    browser.click("#promote");
-    browser.loaded();
-    browser.until("document.querySelector('h2 .tag.good') !== null");
-    assert!(suite.is_file());
-    // The same by keyboard, into another suite.
-    browser.goto(&demo.at("/promote?what=demo-stuck&suite=suites%2Fother.yaml"));
-    browser.key("w");
-    browser.loaded();
-    browser.until("document.querySelector('h2 .tag.good') !== null && location.search.includes('other.yaml')");
-    assert!(demo.folder.path().join("suites/other.yaml").is_file());
+    a_case_is_made(&mut browser, &demo);
 
     // By keyboard alone: the search, two ticks, the diff.
     browser.goto(&demo.at("/traces?tag=demo%3Dyes"));
