@@ -35,8 +35,12 @@ pub fn jobs(paths: &[PathBuf], store: &Path) -> (Vec<Vec<Found>>, Vec<(String, S
         jobs.entry(together(&file.path)).or_default().push(file);
     }
     let mut jobs: Vec<Vec<Found>> = jobs.into_values().collect();
-    // A session's own file before those of its sub-agents: they lie deeper, or have a longer name.
-    let order = |file: &Found| (file.path.components().count(), file.path.as_os_str().len(), file.path.clone());
+    // A session's own file before those of its sub-agents: they lie deeper, or have a longer ending.
+    let order = |file: &Found| {
+        let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (begin, ending) = name.split_once('.').unwrap_or((&name, ""));
+        (file.path.components().count(), begin.to_owned(), ending.len(), file.path.clone())
+    };
     jobs.iter_mut().for_each(|job| job.sort_by_cached_key(order));
     (jobs, missing)
 }
