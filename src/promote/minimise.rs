@@ -15,7 +15,7 @@ const LONG: usize = 400;
 const KEPT: usize = 120;
 
 /// How large a request is, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Size {
     pub messages: usize,
     pub tools: usize,

@@ -16,5 +16,5 @@ pub use group::{Failure, Group, Groups, Marked};
 pub use minimise::{Minimised, Size, minimise, size};
 pub use personal::Personal;
 pub use pick::{Hint, NoCase, Picked, Reason, pick};
-pub use prove::{Proof, evidence, graders, prove};
+pub use prove::{Proof, evidence, graders, loop_graders, prove};
 pub use story::{Told, Turn};

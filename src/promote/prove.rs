@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::pick::{Picked, Reason};
+use super::story::{Told, Turn};
 use crate::grade::{Bound, Evidence, Step};
 use crate::suite::GraderSpec;
-use crate::trace::{Message, Request, Response, Role};
+use crate::trace::{Message, Request, Response, Role, ToolCall};
 use crate::trial::Grade;
 
 /// What the graders of a case say of an answer.
@@ -37,6 +38,15 @@ pub fn graders(picked: &Picked) -> Vec<Value> {
         }
     }
     graders
+}
+
+/// The graders of a whole run: what it had done before the failing answer it may do again.
+pub fn loop_graders(picked: &Picked, told: &Told) -> Vec<Value> {
+    let Reason::Repeats { tool, arguments, .. } = &picked.reason else { return graders(picked) };
+    let wanted = |call: &&ToolCall| call.name == *tool && call.arguments == *arguments;
+    let before = told.turns[..picked.at].iter().flat_map(Turn::calls).filter(wanted).count();
+    let most = json!({ "name": tool, "args": arguments, "match": "exact", "at_least": 0, "at_most": before });
+    vec![json!({ "type": "tool_calls", "label": "does-not-repeat", "must": [most] })]
 }
 
 /// An answer as graders and judges are shown it, in the conversation it was given in.

@@ -5,6 +5,7 @@ mod artefact;
 mod hostile;
 mod life;
 mod live;
+mod loops;
 mod traces;
 
 use std::path::Path;

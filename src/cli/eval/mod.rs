@@ -124,6 +124,19 @@ pub fn measured(global: &Global, args: &Eval) -> anyhow::Result<Finished> {
     course::run(global, args, job)
 }
 
+/// Runs a suite once, in a store of its own that is gone afterwards: to prove something, not to measure it.
+pub fn apart(suite: &std::path::Path) -> anyhow::Result<RunRecord> {
+    let folder = tempfile::tempdir()?;
+    let words = ["holdback", "--store"].map(Into::into).into_iter();
+    let words =
+        words.chain([folder.path().join("store").into_os_string(), "eval".into(), "--quiet".into(), suite.into()]);
+    let cli = <super::Cli as clap::Parser>::try_parse_from(words)?;
+    match cli.command {
+        super::Command::Eval(args) => Ok(measured(&cli.global, &args)?.record),
+        _ => Err(anyhow::anyhow!("the command line of eval is not what it was")),
+    }
+}
+
 fn prepare(global: &Global, args: &Eval, runs: &Runs) -> anyhow::Result<Job> {
     let asked = args.asked.asked();
     let mut opened = args.suite.as_deref().map(suite_file::open).transpose()?;

@@ -3,16 +3,16 @@
 pub mod cases;
 pub mod failures;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::recording::{Limits, Recording};
 use super::{Exit, Global, Misuse, arms, judging, models, out};
 use crate::capture::{Mocks, Upstream};
-use crate::eval::cases::{CaseError, Live, Promoted, Rate, Wish, promote};
+use crate::eval::cases::{CaseError, Level, Live, Promoted, Rate, Wish, promote};
 use crate::gate::GateReport;
 use crate::promote::Hint;
 use crate::store::log::Store;
@@ -32,9 +32,15 @@ pub struct PromoteArgs {
     /// Also the failed trials that a gate named in its comment (--markdown) or its JSON
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// The suite that the case goes into
-    #[arg(long, value_name = "FILE", default_value = "suites/regressions.yaml")]
-    suite: PathBuf,
+    /// The suite that the case goes into [default: suites/regressions.yaml, for whole runs suites/regressions-loop.yaml]
+    #[arg(long, value_name = "FILE")]
+    suite: Option<PathBuf>,
+    /// How much is asked for again: the one step that failed, or the whole run, with its loop answered from the tape up to there
+    #[arg(long, value_enum, default_value_t = LevelName::Step)]
+    level: LevelName,
+    /// For --level loop: the folder that the loop works in a copy of
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
     /// Add the case without asking anybody
     #[arg(long)]
     yes: bool,
@@ -68,6 +74,13 @@ pub struct PromoteArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+}
+
+/// Levels by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LevelName {
+    Step,
+    Loop,
 }
 
 /// Promotes what is named.
@@ -137,6 +150,11 @@ fn named_in(text: &str) -> Vec<String> {
 }
 
 fn wish(args: &PromoteArgs, word: &str) -> Wish {
+    let (level, usual) = match args.level {
+        LevelName::Step => (Level::Step, "suites/regressions.yaml"),
+        LevelName::Loop => (Level::Loop, "suites/regressions-loop.yaml"),
+    };
+    let suite = args.suite.clone().unwrap_or_else(|| usual.into());
     Wish {
         add: args.yes,
         hint: Hint { never: args.never.clone(), call: args.call },
@@ -146,7 +164,9 @@ fn wish(args: &PromoteArgs, word: &str) -> Wish {
         judge: args.judge.clone(),
         keep_personal: args.keep_personal,
         whole: args.whole,
-        ..Wish::new(word, &args.suite)
+        level,
+        workspace: args.workspace.clone(),
+        ..Wish::new(word, suite)
     }
 }
 
@@ -157,7 +177,13 @@ fn live(store: &Store, args: &PromoteArgs) -> anyhow::Result<Live> {
         proxy.upstreams.set("mock", Upstream::Local(Arc::new(Mocks)));
     }
     let environment = judging::environment();
-    Ok(Live::new(store, proxy, Arc::new(move |name: &str| models::keys(name, &environment))))
+    let keys = Arc::new(move |name: &str| models::keys(name, &environment));
+    Ok(Live::new(
+        store,
+        proxy,
+        keys,
+        Box::new(|suite: &Path| super::eval::apart(suite).map_err(|error| format!("{error:#}"))),
+    ))
 }
 
 fn text(made: &Promoted) -> String {

@@ -20,6 +20,7 @@ use crate::replay::Edits;
 use crate::store::log::Store;
 use crate::suite::Rubric;
 use crate::trace::{Headers, Response, Source, TraceEnded, TraceId, TraceOutcome, TraceStarted, Wire};
+use crate::trial::RunRecord;
 
 /// Questions at once.
 const AT_ONCE: usize = 4;
@@ -31,12 +32,16 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Headers with the key of an upstream.
 pub type Keys = Arc<dyn Fn(&str) -> Headers + Send + Sync>;
 
+/// Runs a suite's trials, in a store of their own.
+pub type Runs = Box<dyn Fn(&Path) -> Result<RunRecord, String> + Send>;
+
 /// Live models. Nothing is opened before the first of them is asked.
 pub struct Live {
     store: Store,
     config: Option<ProxyConfig>,
     keys: Keys,
     redactor: Arc<Redactor>,
+    runs: Runs,
     session: Option<Session>,
 }
 
@@ -48,9 +53,9 @@ struct Session {
 
 impl Live {
     /// Models behind a proxy's upstreams.
-    pub fn new(store: &Store, config: ProxyConfig, keys: Keys) -> Self {
+    pub fn new(store: &Store, config: ProxyConfig, keys: Keys, runs: Runs) -> Self {
         let redactor = config.redactor.clone();
-        Live { store: store.clone(), config: Some(config), keys, redactor, session: None }
+        Live { store: store.clone(), config: Some(config), keys, redactor, runs, session: None }
     }
 
     fn session(&mut self) -> Result<&Session, String> {
@@ -140,6 +145,10 @@ impl Models for Live {
         let tags = [("ask".to_owned(), "promote".to_owned())];
         let sitting = Sitting { rubric, dir, evidence, name: &name, tags: &tags, swapped: false };
         Ok(session.runtime.block_on(judges.read(&session.proxy, sitting)).grade())
+    }
+
+    fn run(&mut self, suite: &Path) -> Result<RunRecord, String> {
+        (self.runs)(suite)
     }
 }
 

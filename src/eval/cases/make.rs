@@ -49,7 +49,7 @@ pub struct Draft {
     grader: Value,
 }
 
-fn refused(why: impl Into<String>) -> CaseError {
+pub(super) fn refused(why: impl Into<String>) -> CaseError {
     CaseError::Refused(why.into())
 }
 
@@ -114,7 +114,7 @@ pub fn step(
 }
 
 /// A trace, where text was kept of it.
-fn with_text(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, CaseError> {
+pub(super) fn with_text(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, CaseError> {
     let stored = tapes::read(reader, trace)?;
     match stored.reel.content {
         Content::None => Err(refused(format!(
@@ -125,14 +125,14 @@ fn with_text(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, CaseError> 
 }
 
 /// What a suite says of a trace that is a trial of it.
-struct AsTrial {
-    score: Score,
+pub(super) struct AsTrial {
+    pub score: Score,
     /// Names the task it failed at.
-    group: String,
+    pub group: String,
 }
 
 /// What a trial's graders said of its trace, where it is a trial's.
-fn as_trial(reader: &Reader, about: &TraceStarted, trace: TraceId) -> Result<Option<AsTrial>, CaseError> {
+pub(super) fn as_trial(reader: &Reader, about: &TraceStarted, trace: TraceId) -> Result<Option<AsTrial>, CaseError> {
     let tag = |name: &str| about.tags.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let (Some(run), Some(suite), Some(task)) = (tag("run"), tag("suite"), tag("task")) else { return Ok(None) };
     if case::read(reader)?.iter().any(|case| case.suite == suite && case.id == task) {
@@ -148,7 +148,7 @@ fn as_trial(reader: &Reader, about: &TraceStarted, trace: TraceId) -> Result<Opt
 }
 
 /// The model with whoever offers it, as suites name it. Where nobody is named, whoever speaks its wire format.
-fn whole_name(turn: &Turn) -> String {
+pub(super) fn whole_name(turn: &Turn) -> String {
     let (model, upstream) = (&turn.request.model, turn.asked.upstream.as_str());
     if mock::is_mock(model) || upstream.starts_with("mock") {
         return model.clone();
@@ -222,7 +222,7 @@ fn rebuilt(origin: &Provenance) -> Option<String> {
 }
 
 /// The same failure has the same name, whichever of its traces it is made from.
-fn case_id(picked: &Picked, group: Option<&str>, trace: Option<TraceId>) -> String {
+pub(super) fn case_id(picked: &Picked, group: Option<&str>, trace: Option<TraceId>) -> String {
     let tool = match &picked.reason {
         Reason::Repeats { tool, .. } | Reason::Forbidden { tool } => tool.as_str(),
         Reason::Refused => "answer",

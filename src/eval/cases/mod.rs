@@ -21,6 +21,7 @@ mod make;
 mod models;
 mod suite_text;
 pub mod tape_file;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,14 +32,16 @@ use serde_json::{Value, json};
 pub use case::{Case, read};
 pub use disk::Beside;
 pub use find::{Found, find};
-pub use live::{Keys, Live};
+pub use live::{Keys, Live, Runs};
 pub use models::{Mocked, Models, Rate};
 pub use tape_file::ending;
 
-use self::make::Made;
+use self::make::{Draft, Made};
+use self::suite_text::Fresh;
+use self::whole::Whole;
 use crate::capture::clock;
 use crate::promote::{Hint, Size};
-use crate::store::log::{LogError, Store};
+use crate::store::log::{LogError, Reader, Store};
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,16 @@ pub enum CaseError {
     Log(#[from] LogError),
 }
 
+/// How much of a run a case asks for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// The frozen conversation up to the failing call; the next move is graded.
+    #[default]
+    Step,
+    /// The loop itself, against its recorded answers up to the failing call.
+    Loop,
+}
+
 /// What is to be made a case, and how.
 #[derive(Debug, Clone)]
 pub struct Wish {
@@ -69,6 +82,9 @@ pub struct Wish {
     pub add: bool,
     /// What a person says about the failure.
     pub hint: Hint,
+    pub level: Level,
+    /// The folder that a loop works in a copy of.
+    pub workspace: Option<PathBuf>,
     /// A trace or a model that does it right: the case must be green there.
     pub fixed: Option<String>,
     /// How often models are asked; `None` asks mocks five times, a live model named as fixed once, the failing one not at all.
@@ -91,6 +107,8 @@ impl Wish {
             suite: suite.into(),
             add: false,
             hint: Hint::default(),
+            level: Level::Step,
+            workspace: None,
             fixed: None,
             times: None,
             asks: 0,
@@ -102,7 +120,7 @@ impl Wish {
 }
 
 /// What came of a wish.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Promoted {
     pub case: String,
     /// What went wrong, in a sentence.
@@ -146,13 +164,7 @@ pub struct Promoted {
 /// # Errors
 /// When there is no case in it: the error says why.
 pub fn show(store: &Store, wish: &Wish, models: &mut dyn Models) -> Result<Promoted, CaseError> {
-    Ok(told(wish, &made(store, wish, models)?))
-}
-
-fn made(store: &Store, wish: &Wish, models: &mut dyn Models) -> Result<Made, CaseError> {
-    let reader = Arc::new(store.reader()?);
-    let (trace, group) = find::which(&reader, &wish.what)?;
-    make::step(&reader, wish, models, trace, group)
+    Ok(Ready::make(&Arc::new(store.reader()?), wish, models)?.told(wish))
 }
 
 /// Makes a case of a failed trace, or finds that there is one already.
@@ -160,33 +172,110 @@ fn made(store: &Store, wish: &Wish, models: &mut dyn Models) -> Result<Made, Cas
 /// # Errors
 /// When there is no case in it: the error says why.
 pub fn promote(store: &Store, wish: &Wish, models: &mut dyn Models) -> Result<Promoted, CaseError> {
-    let made = made(store, wish, models)?;
-    let mut promoted = told(wish, &made);
+    let reader = Arc::new(store.reader()?);
+    let ready = Ready::make(&reader, wish, models)?;
+    let mut promoted = ready.told(wish);
     if promoted.present {
         return Ok(promoted);
     }
     if !wish.add {
         let review = wish.suite.with_extension("review.yaml");
-        disk::publish(&review, review_of(&made).as_bytes())?;
+        disk::publish(&review, ready.review().as_bytes())?;
         promoted.review = Some(review);
         return Ok(promoted);
     }
-    promoted.tape_bytes = Some(make::write_tape(&made)?);
-    if let Some(draft) = &made.draft {
-        disk::publish(&draft.file, draft.text.as_bytes())?;
-    }
-    let added = suite_text::add(&wish.suite, &made.task, &suite_text::Fresh::Step { model: &made.case.model });
-    if added.is_err() {
+    promoted.tape_bytes = Some(ready.write(&reader)?);
+    let (case, tape) = ready.case();
+    if let Err(error) = suite_text::add(&wish.suite, &promoted.task, &ready.fresh()) {
         // Nothing is left lying about that no suite names.
-        let files = [Some(&made.tape), made.draft.as_ref().map(|draft| &draft.file)];
+        let files = [Some(tape), ready.draft().map(|draft| &draft.file)];
         files.into_iter().flatten().for_each(|file| drop(std::fs::remove_file(file)));
+        return Err(error);
     }
-    added?;
-    let mut writer = store.writer()?;
-    writer.record("case", &made.case.key(), clock::now(), &json!(made.case))?;
+    store.writer()?.record("case", &case.key(), clock::now(), &json!(case))?;
     promoted.added = true;
-    promoted.tape = Some(made.tape);
+    promoted.tape = Some(tape.clone());
     Ok(promoted)
+}
+
+/// A case that has been made and not been written.
+enum Ready {
+    Step(Box<Made>),
+    Loop(Box<Whole>),
+}
+
+impl Ready {
+    fn make(reader: &Arc<Reader>, wish: &Wish, models: &mut dyn Models) -> Result<Self, CaseError> {
+        let (trace, group) = find::which(reader, &wish.what)?;
+        Ok(match wish.level {
+            Level::Step => Ready::Step(Box::new(make::step(reader, wish, models, trace, group)?)),
+            Level::Loop => Ready::Loop(Box::new(whole::run(reader, wish, models, trace, group)?)),
+        })
+    }
+
+    fn case(&self) -> (&Case, &PathBuf) {
+        match self {
+            Ready::Step(made) => (&made.case, &made.tape),
+            Ready::Loop(made) => (&made.case, &made.tape),
+        }
+    }
+
+    fn draft(&self) -> Option<&Draft> {
+        match self {
+            Ready::Step(made) => made.draft.as_ref(),
+            Ready::Loop(_) => None,
+        }
+    }
+
+    fn fresh(&self) -> Fresh<'_> {
+        match self {
+            Ready::Step(made) => Fresh::Step { model: &made.case.model },
+            Ready::Loop(made) => made.fresh(),
+        }
+    }
+
+    /// What a person reads before they say yes: the task, and what else would be written.
+    fn review(&self) -> String {
+        let mut text = match self {
+            Ready::Step(made) => made.task.clone(),
+            Ready::Loop(made) => made.task.clone(),
+        };
+        if let Some(draft) = self.draft() {
+            text.push_str(&format!("# a draft of {}:\n", draft.file.display()));
+            draft.text.lines().for_each(|line| text.push_str(&format!("# {line}\n")));
+        }
+        text
+    }
+
+    /// Writes everything but the suite; says how large the tape is.
+    fn write(&self, reader: &Reader) -> Result<u64, CaseError> {
+        if let Some(draft) = self.draft() {
+            disk::publish(&draft.file, draft.text.as_bytes())?;
+        }
+        match self {
+            Ready::Step(made) => make::write_tape(made),
+            Ready::Loop(made) => whole::export(reader, made, &made.tape),
+        }
+    }
+
+    fn told(&self, wish: &Wish) -> Promoted {
+        match self {
+            Ready::Step(made) => told(wish, made),
+            Ready::Loop(made) => Promoted {
+                case: made.case.id.clone(),
+                reason: made.case.reason.clone(),
+                proven_red: made.red.clone(),
+                before: made.size,
+                after: made.size,
+                graders: made.graders.clone(),
+                besides: made.picked.besides.clone(),
+                task: made.task.clone(),
+                present: made.present,
+                suite: wish.suite.clone(),
+                ..Promoted::default()
+            },
+        }
+    }
 }
 
 fn told(wish: &Wish, made: &Made) -> Promoted {
@@ -203,22 +292,9 @@ fn told(wish: &Wish, made: &Made) -> Promoted {
         besides: made.clean.picked.besides.clone(),
         notes: made.notes.clone(),
         task: made.task.clone(),
-        added: false,
         present: made.present,
         suite: wish.suite.clone(),
-        tape: None,
-        tape_bytes: None,
-        review: None,
         rubric: made.draft.as_ref().map(|draft| draft.text.clone()),
+        ..Promoted::default()
     }
-}
-
-/// What a person reads before they say yes: the task, and what else would be written.
-fn review_of(made: &Made) -> String {
-    let mut text = made.task.clone();
-    if let Some(draft) = &made.draft {
-        text.push_str(&format!("# a draft of {}:\n", draft.file.display()));
-        draft.text.lines().for_each(|line| text.push_str(&format!("# {line}\n")));
-    }
-    text
 }

@@ -1,5 +1,7 @@
 //! Who is asked whether a failure comes back: mock models at once and for nothing, live ones through the recording proxy.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,6 +12,7 @@ use crate::provider::{self, mock};
 use crate::stats::proportion::clopper_pearson;
 use crate::suite::Rubric;
 use crate::trace::{Headers, Request, Response, Wire};
+use crate::trial::RunRecord;
 
 /// One minus the confidence of intervals.
 const ALPHA: f64 = 0.05;
@@ -38,6 +41,12 @@ pub trait Models {
     /// # Errors
     /// When nobody judges here, or the judge could not be reached.
     fn judged(&mut self, rubric: &Rubric, evidence: &Evidence) -> Result<Graded, String>;
+
+    /// Runs a suite's trials, in a store of their own.
+    ///
+    /// # Errors
+    /// When nothing is run here, or it could not be.
+    fn run(&mut self, suite: &Path) -> Result<RunRecord, String>;
 }
 
 /// Nobody: mock models are asked, and no others.
@@ -52,6 +61,10 @@ impl Models for Mocked {
 
     fn judged(&mut self, _: &Rubric, _: &Evidence) -> Result<Graded, String> {
         Err("judges are not asked from here: use `holdback promote` on the command line".to_owned())
+    }
+
+    fn run(&mut self, _: &Path) -> Result<RunRecord, String> {
+        Err("loops are not run from here: use `holdback promote --level loop` on the command line".to_owned())
     }
 }
 

@@ -83,16 +83,28 @@ pub fn task(case: &Case, tape: &str, kind: &str, graders: &[Value]) -> String {
     text
 }
 
+/// A case of a whole run as a task. Without `live_from` everything is answered from the tape.
+pub fn loop_task(case: &Case, tape: &str, live_from: Option<usize>, kind: &str, graders: &[Value]) -> String {
+    let text = task(case, tape, kind, graders);
+    let from = live_from.map_or_else(String::new, |from| format!("\n    live_from: {from}"));
+    text.replacen(&format!("    trace: {}", json!(tape)), &format!("    tape: {}{from}", json!(tape)), 1)
+}
+
 /// What a suite for such cases looks like when it is new, and what an old one must be like.
 pub enum Fresh<'a> {
     /// Frozen requests, asked again of a model.
     Step { model: &'a str },
+    /// Whole runs of a loop.
+    Loop { command: &'a [String], workspace: Option<&'a str>, model: &'a str },
 }
 
 impl Fresh<'_> {
     fn fits(&self, target: &Target) -> bool {
         match self {
             Fresh::Step { .. } => matches!(target, Target::Trace(target) if target.ask),
+            Fresh::Loop { command, .. } => {
+                matches!(target, Target::Loop(target) if target.command.0 == *command)
+            }
         }
     }
 
@@ -101,12 +113,28 @@ impl Fresh<'_> {
             Fresh::Step { .. } => {
                 "such cases go into a suite with target: {trace: {ask: true}}; name another with --suite"
             }
+            Fresh::Loop { .. } => {
+                "such cases go into a suite whose loop is the command that was recorded; name another with --suite"
+            }
         }
     }
 }
 
 fn new_suite(name: &str, fresh: &Fresh<'_>) -> String {
-    let Fresh::Step { model } = fresh;
+    let model = match fresh {
+        Fresh::Step { model } => model,
+        Fresh::Loop { command, workspace, model } => {
+            let workspace = workspace.map_or_else(String::new, |folder| format!("\n    workspace: {}", json!(folder)));
+            return format!(
+                "# Regression cases of whole runs, made by `holdback promote --level loop`: the loop is answered from its tape up to the\n\
+                 # call that failed, and from there on by the model under test.\nsuite: {}\nkind: regression\ntarget:\n  loop:\n    \
+                 command: {}{workspace}\nmodels: {}\ntrials: 1\ntasks:\n",
+                json!(name),
+                json!(command),
+                json!([model]),
+            );
+        }
+    };
     format!(
         "# Regression cases, made by `holdback promote`: each asks the frozen request of its tape again and grades the next move.\n\
          suite: {}\nkind: regression\ntarget:\n  trace: {{ask: true}}\nmodels: {}\ntrials: 1\ntasks:\n",

@@ -11,7 +11,7 @@ use crate::eval::{Frozen, Recorded};
 use crate::grade::Step;
 use crate::promote::Turn;
 use crate::provider;
-use crate::store::log::{Durability, Store, TraceFile};
+use crate::store::log::{Durability, ImportError, Reader, Store, TraceFile};
 use crate::trace::{
     CallEnded, CallId, CallStarted, CallSummary, Chunk, Headers, Message, Note, Response, Sink, Timestamp, TraceEnded,
     TraceEvent, TraceId, TraceOutcome, TraceStarted, What, Wire,
@@ -77,6 +77,33 @@ pub fn write(path: &Path, frost: Frost<'_>) -> Result<u64, CaseError> {
     let mut file = Vec::new();
     reader.export(frost.trace, &mut file)?;
     disk::publish(path, &file)
+}
+
+/// Writes a recorded trace as it is, with where it comes from; says how large it became.
+pub fn copy(
+    reader: &Reader,
+    name: &str,
+    trace: TraceId,
+    at: Timestamp,
+    provenance: Value,
+    to: &Path,
+) -> Result<u64, CaseError> {
+    let unreadable = |error: ImportError| CaseError::Refused(format!("trace {trace} can't be written down: {error}"));
+    let mut recorded = Vec::new();
+    reader.export(trace, &mut recorded)?;
+    let folder = tempfile::tempdir().map_err(disk::at(Path::new("a folder of its own")))?;
+    let store = Store::open(folder.path().join("store"), Durability::Os)?;
+    let mut writer = store.writer()?;
+    TraceFile::open(recorded.as_slice()).map_err(unreadable)?.pour(trace, &mut writer).map_err(unreadable)?;
+    let about = TraceStarted { name: Some(name.to_owned()), ..TraceStarted::default() };
+    let note = Note { kind: "case".to_owned(), call: None, data: provenance };
+    for what in [What::TraceStarted(about), What::Noted(note)] {
+        writer.accept(&TraceEvent { trace, at, what })?;
+    }
+    drop(writer);
+    let mut file = Vec::new();
+    store.reader()?.export(trace, &mut file)?;
+    disk::publish(to, &file)
 }
 
 /// Collects what a file holds.
