@@ -25,7 +25,7 @@ fn is_test() -> bool {
 
 fn size(usual: usize) -> usize {
     let given = std::env::var("PROMOTE_TRACES").ok().and_then(|number| number.parse().ok());
-    if is_test() { 300 } else { given.unwrap_or(usual) }
+    given.unwrap_or(if is_test() { 300 } else { usual })
 }
 
 fn failure(n: usize) -> Failure {

@@ -98,8 +98,16 @@ impl<'a> Arms<'a> {
             Some(run) => run.clone(),
             None => self.known()?.whole(&head)?,
         };
-        let failed =
-            |trial: &Trial| trial.variant == variant && trial.outcome == Outcome::Fail && trial.copy_of.is_none();
+        // What is a case already is none to be made.
+        let reader = self.known()?.reader();
+        let cases = reader.map(crate::eval::cases::read).transpose()?.unwrap_or_default();
+        let is_case = |task: &str| cases.iter().any(|case| case.suite == head.suite && case.id == task);
+        let failed = |trial: &Trial| {
+            !is_case(&trial.task)
+                && trial.variant == variant
+                && trial.outcome == Outcome::Fail
+                && trial.copy_of.is_none()
+        };
         let mut failing: Vec<FailedTrial> = run
             .trials
             .into_iter()

@@ -14,7 +14,7 @@ use super::{Exit, Global, Misuse, arms, judging, models, out};
 use crate::capture::{Mocks, Upstream};
 use crate::eval::cases::{CaseError, Level, Live, Promoted, Rate, Wish, promote};
 use crate::gate::GateReport;
-use crate::promote::Hint;
+use crate::promote::{Hint, Size};
 use crate::store::log::Store;
 use crate::trace::TraceId;
 
@@ -193,15 +193,12 @@ fn text(made: &Promoted) -> String {
     }
     let (before, after) = (made.before, made.after);
     let mut text = format!("{case}\n  {}\n  proven red: {}\n", made.reason, made.proven_red);
-    text.push_str(&format!(
-        "  {} messages, {} tools, {} became {} messages, {} tools, {}\n",
-        before.messages,
-        before.tools,
-        out::size(before.bytes as u64),
-        after.messages,
-        after.tools,
-        out::size(after.bytes as u64)
-    ));
+    let told =
+        |size: Size| format!("{} messages, {} tools, {}", size.messages, size.tools, out::size(size.bytes as u64));
+    match before == after {
+        true => text.push_str(&format!("  {}, as they were\n", told(before))),
+        false => text.push_str(&format!("  {} became {}\n", told(before), told(after))),
+    }
     if made.personal > 0 {
         text.push_str(&format!("  {} pieces of personal data replaced\n", made.personal));
     }
