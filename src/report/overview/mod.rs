@@ -9,7 +9,7 @@ mod transcript;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gate::{Arm, GateReport, Verdict};
+use crate::gate::{Arm, GateReport, SuiteReport, Verdict};
 use crate::trace::{Timestamp, TraceId};
 use crate::trial::RunRecord;
 
@@ -155,7 +155,7 @@ impl Overview {
 fn headline(material: &Material<'_>, arms: &[ArmView]) -> Headline {
     if let Some(gate) = &material.gate {
         let word = super::headline(gate.verdict).to_owned();
-        return Headline { verdict: Some(gate.verdict), word, why: gate.why.clone() };
+        return Headline { verdict: Some(gate.verdict), word, why: in_short(gate) };
     }
     let trials: u32 = arms.iter().map(|arm| arm.trials).sum();
     if trials == 0 {
@@ -178,6 +178,18 @@ fn headline(material: &Material<'_>, arms: &[ArmView]) -> Headline {
         why.push(format!("{} more", arms.len() - 4));
     }
     Headline { verdict: None, word: "Measured, not compared".to_owned(), why: why.join("; ") }
+}
+
+/// Why the verdict is what it is; of many questions how many say so, which, and the first one's reason.
+fn in_short(gate: &GateReport) -> String {
+    let same: Vec<&SuiteReport> = gate.suites.iter().filter(|suite| suite.verdict == gate.verdict).collect();
+    let (Some(first), true) = (same.first(), gate.suites.len() > 2) else { return gate.why.clone() };
+    let name = |suite: &&SuiteReport| format!("{} in {}", suite.candidate.variant, suite.suite);
+    let mut names: Vec<String> = same.iter().take(4).map(name).collect();
+    if same.len() > 4 {
+        names.push(format!("{} more", same.len() - 4));
+    }
+    format!("{} of {} comparisons: {}. The first: {}", same.len(), gate.suites.len(), names.join(", "), first.why)
 }
 
 #[cfg(test)]

@@ -10,7 +10,11 @@ pub fn dollars(usd: f64) -> String {
         usd if usd.abs() >= 1.0 => format!("${usd:.2}"),
         usd if usd.abs() >= 0.001 => format!("${usd:.4}"),
         usd if usd.abs() >= 0.000_01 => format!("${usd:.6}"),
-        usd => format!("${usd:.8}"),
+        usd => {
+            // Two digits, wherever they begin.
+            let places = (1.0 - usd.abs().log10().floor()).clamp(0.0, 20.0) as usize;
+            format!("${usd:.places$}")
+        }
     }
 }
 
@@ -67,7 +71,7 @@ mod tests {
     fn numbers_are_said_as_people_say_them() {
         assert_eq!(
             [0.0, 0.000_002_5, 0.000_012, 0.0123, 4.2, 123.4].map(dollars),
-            ["$0", "$0.00000250", "$0.000012", "$0.0123", "$4.20", "$123"]
+            ["$0", "$0.0000025", "$0.000012", "$0.0123", "$4.20", "$123"]
         );
         assert_eq!([0.0, 0.0451, 2.44, 59.0, 187.0].map(seconds), ["0 s", "45 ms", "2.4 s", "59 s", "3 min 07 s"]);
         assert_eq!([512.0, 1_234.0, 45_600.0, 4_500_000.0].map(tokens), ["512", "1.2k", "46k", "4.5M"]);

@@ -68,17 +68,18 @@ fn short(trace: &str) -> &str {
 /// The groups, each with its case, or how to make one.
 pub fn groups(failures: &Failures, all: u64) -> Markup {
     html! {
-        p.lead { (failures.behind(all)) ". Failures of one kind, with one tool and nearly the same words, are one." }
+        p.lead { (failures.behind(all)) ". Failures of one kind, with one tool and nearly the same words, are one; "
+            code { "holdback traces show ID" } " shows the newest, " code { "holdback promote GROUP" } " makes a case." }
         div.card.scroll { table.stack {
             thead { tr { th scope="col" { "What was said" } th scope="col" { "kind" } th.n scope="col" { "traces" } th scope="col" { "the newest" } th scope="col" { "case" } } }
             tbody { @for group in &failures.groups { tr id={ "group-" (group.id) } {
                 th scope="row" { (shorten(&group.says, 240)) }
                 td data-arm="kind" { span.tag { (group.kind) } @if let Some(tool) = &group.tool { " " code { (shorten(tool, 40)) } } }
                 td.n data-arm="traces" { (group.traces) }
-                td data-arm="the newest" { code { "holdback traces show " (short(&group.newest_trace)) } }
+                td data-arm="the newest" { code { (short(&group.newest_trace)) } }
                 td data-arm="case" { @match failures.case_of(group) {
                     Some(case) => { a href={ "#case-" (slug(&case.id)) } { (shorten(&case.id, 60)) } }
-                    None => { span.note { "none yet: " } code { "holdback promote " (group.id) } }
+                    None => { span.note { "none yet: group " } code { (group.id) } }
                 } }
             } } }
         } }
@@ -97,7 +98,7 @@ pub fn cases(failures: &Failures) -> Markup {
                 td data-arm="why" { (shorten(&case.reason, 240)) }
                 td data-arm="suite" { (shorten(&case.suite, 60)) " " span.note { (shorten(&case.file, 80)) } }
                 td data-arm="opened" { (day(case.opened)) }
-                td data-arm="from" { code { "holdback traces show " (short(&case.trace)) } }
+                td data-arm="from" { code { (short(&case.trace)) } }
             } } }
         } }
     }

@@ -286,7 +286,7 @@ mod tests {
         let page = html(&sample());
         assert!(page.contains("&lt;script&gt;x") && page.matches("<script>").count() == 1);
         assert!(!page.contains("<b>repeat") && page.contains("href=\"#case-does-not--b-repeat--b-\""));
-        assert!(page.contains("id=\"case-does-not--b-repeat--b-\"") && page.contains("holdback promote 4e5f6071"));
+        assert!(page.contains("id=\"case-does-not--b-repeat--b-\"") && page.contains("<code>4e5f6071</code>"));
         let text = markdown(&sample());
         // Between backticks it is text to every reader of Markdown.
         assert!(!text.replace("`<script>x</script> \\| @all`", "").contains("<script>"), "{text}");

@@ -119,11 +119,11 @@ fn by_day(report: &Production) -> Option<Markup> {
 
 fn reasons(reasons: &[Reason]) -> Markup {
     html! {
-        p.lead { "Reasons that differ only in numbers and ids are one." }
+        p.lead { "Reasons that differ only in numbers and ids are one; " code { "holdback traces show ID" } " shows the newest." }
         div.card.scroll { table.stack {
             thead { tr { th scope="col" { "Reason" } th scope="col" { "outcome" } th.n scope="col" { "traces" } th scope="col" { "the newest" } } }
             tbody { @for one in reasons { tr { th scope="row" { (shorten(&one.why, 300)) } td data-arm="outcome" { (one.outcome) } td.n data-arm="traces" { (one.traces) }
-                td data-arm="the newest" { code { "holdback traces show " (one.newest_trace.chars().take(12).collect::<String>()) } } } } }
+                td data-arm="the newest" { code { (one.newest_trace.chars().take(12).collect::<String>()) } } } } }
         } }
     }
 }

@@ -242,21 +242,21 @@ report! {
 }
 
 report! {
-    /// Models by how often they were asked.
+    /// Models by how often they were asked, in the newest calls.
     models_used() from "models_used.sql",
     /// A model and its calls.
     ModelUse { word: String, uses: i64, }
 }
 
 report! {
-    /// Tools by how often they were called.
+    /// Tools by how often they were called, in the newest calls.
     tools_used() from "tools_used.sql",
     /// A tool and its calls.
     ToolUse { word: String, uses: i64, }
 }
 
 report! {
-    /// Tags, as `key=value`, by how many traces have them.
+    /// Tags, as `key=value`, by how many of the newest traces have them.
     tags_used() from "tags_used.sql",
     /// A tag and its traces.
     TagUse { word: String, uses: i64, }

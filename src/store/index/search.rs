@@ -66,13 +66,17 @@ LEFT JOIN (
 ) AS c ON c.trace_id = t.trace_id
 ORDER BY t.started_at DESC, t.trace_id";
 
-/// The condition for a text: cheap places first, then everything that was said.
-const TEXT: &str = "(contains(lower(coalesce(name, '') || ' ' || coalesce(agent, '') || ' ' || coalesce(reason, '')), ?) \
-     OR starts_with(trace_id, ?) \
-     OR trace_id IN (SELECT c.trace_id FROM contexts AS c JOIN messages AS m ON m.message_id = c.message_id \
-                     WHERE contains(lower(coalesce(m.text, '')), ?)) \
-     OR trace_id IN (SELECT c.trace_id FROM calls AS c JOIN messages AS m ON m.message_id = c.answer_id \
-                     WHERE contains(lower(coalesce(m.text, '')), ?)))";
+/// Where a text was said: messages are read through once, and only those that hold it are looked up.
+const SAID: &str = "
+hits AS MATERIALIZED (SELECT message_id FROM messages WHERE contains(lower(text), ?)),
+said AS MATERIALIZED (
+    SELECT trace_id FROM contexts WHERE message_id IN (SELECT message_id FROM hits)
+    UNION SELECT trace_id FROM calls WHERE answer_id IN (SELECT message_id FROM hits)
+), ";
+
+/// The condition for a text.
+const TEXT: &str = "(contains(lower(concat_ws(' ', name, agent, reason)), ?) OR starts_with(trace_id, ?) \
+     OR trace_id IN (SELECT trace_id FROM said))";
 
 const WRONG: &str = "(coalesce(outcome, 'ok') <> 'ok' OR state = 'cut_off' OR trace_id IN (SELECT trace_id FROM calls \
      WHERE state <> 'open' AND (state <> 'complete' OR status >= 400 OR error IS NOT NULL)))";
@@ -86,7 +90,7 @@ impl Search {
         if !self.text.is_empty() {
             let lower = self.text.to_lowercase();
             conditions.push(TEXT);
-            values.extend([&lower, &lower, &lower, &lower].map(|word| text(word)));
+            values.extend([&lower, &lower, &lower].map(|word| text(word)));
         }
         if !self.tool.is_empty() {
             conditions.push("trace_id IN (SELECT trace_id FROM tool_calls WHERE tool = ?)");
@@ -138,7 +142,8 @@ impl Search {
         let fitting = format!(
             "SELECT trace_id FROM traces WHERE {conditions} ORDER BY started_at DESC, trace_id LIMIT ? OFFSET ?"
         );
-        (format!("WITH fitting AS MATERIALIZED ({fitting}){SUMMARIES}"), values)
+        let said = if self.text.is_empty() { "" } else { SAID };
+        (format!("WITH {said}fitting AS MATERIALIZED ({fitting}){SUMMARIES}"), values)
     }
 }
 
