@@ -57,6 +57,8 @@ struct Envelope<'a> {
     #[serde(borrow, default)]
     timestamp: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    cwd: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     request_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     request_ref: Option<Cow<'a, str>>,
@@ -135,6 +137,8 @@ struct Session<'d, 'a> {
     /// Calls whose request was not to be had whole.
     derived: u64,
     name: Option<String>,
+    /// The folder it ran in, where a line has said so by the time the trace begins.
+    cwd: Option<String>,
     last: Timestamp,
 }
 
@@ -154,6 +158,7 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
         requests: None,
         derived: 0,
         name: None,
+        cwd: None,
         last: Timestamp::default(),
     };
     let mut lines = Lines::new(&mut *source.from);
@@ -180,6 +185,7 @@ impl Session<'_, '_> {
             name: Some(format!("claude-code {short}")),
             agent: Some("claude-code".to_owned()),
             at,
+            cwd: self.cwd.take(),
             why_not: WHY,
             fields: &[("usage", From::Imported), ("cost_usd", From::Derived), ("times", From::Derived)],
             key: own,
@@ -220,6 +226,9 @@ impl Session<'_, '_> {
     fn line(&mut self, line: &Envelope<'_>, bytes: &[u8]) -> Result<(), Trouble> {
         let at = line.timestamp.as_deref().and_then(time::of_text).unwrap_or(self.last);
         self.last = self.last.max(at);
+        if self.trace.is_none() && self.cwd.is_none() {
+            self.cwd = line.cwd.as_deref().filter(|cwd| !cwd.is_empty()).map(str::to_owned);
+        }
         match &*line.kind {
             "user" | "assistant" | "attachment" => {
                 let at = if at == Timestamp::default() { self.began } else { at };

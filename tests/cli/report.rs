@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use predicates::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{holdback, json as asked, stdout};
 
@@ -108,4 +108,158 @@ fn production_says_how_loops_did_and_what_they_left() {
     assert_eq!((left["merged"].as_u64() >= Some(1), left["lines_added"].as_u64() >= Some(2)), (true, true), "{left}");
     stdout(folder.path(), &["report", "--production", "--since", "1d", "-o", "p.html"]);
     assert!(fs::read_to_string(folder.path().join("p.html")).unwrap().contains("ended well"));
+}
+
+/// A session of Claude Code that ran in a folder for ten minutes, as it stands in its file.
+fn session(id: &str, folder: &Path, began: jiff::Timestamp) -> String {
+    let at = |minutes: i64| began + jiff::SignedDuration::from_mins(minutes);
+    let line = |kind: &str, uuid: &str, parent: Value, minutes: i64, message: Value| {
+        json!({"type": kind, "uuid": uuid, "parentUuid": parent, "sessionId": id, "isSidechain": false, "timestamp": at(minutes).to_string(),
+            "version": "2", "cwd": folder, "message": message})
+        .to_string()
+    };
+    let answer = |id: &str, words: &str| {
+        json!({"id": id, "role": "assistant", "model": "claude-x", "content": [{"type": "text", "text": words}], "stop_reason": "end_turn",
+            "usage": {"input_tokens": 10, "output_tokens": 4}})
+    };
+    let asked = |words: &str| json!({"role": "user", "content": words});
+    let lines = [
+        line("user", "u1", Value::Null, 0, asked("write it")),
+        line("assistant", "a1", "u1".into(), 1, answer("m1", "written")),
+        line("user", "u2", "a1".into(), 9, asked("thanks")),
+        line("assistant", "a2", "u2".into(), 10, answer("m2", "done")),
+    ];
+    lines.join("\n") + "\n"
+}
+
+/// A commit of what stands there, made so long ago.
+fn commit(folder: &Path, words: &str, at: jiff::Timestamp) {
+    let date = format!("{} +0000", at.as_second());
+    for args in
+        [vec!["add", "-A"], vec!["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", words]]
+    {
+        let done = Command::new("git")
+            .args(&args)
+            .env("GIT_COMMITTER_DATE", &date)
+            .env("GIT_AUTHOR_DATE", &date)
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+#[test]
+fn what_loops_left_is_told_from_what_others_did_and_what_did_not_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = folder.path().join("repo");
+    fs::create_dir(&repo).unwrap();
+    let repo = repo.canonicalize().unwrap();
+    let days = |days: i64| jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+    let minutes = |at: jiff::Timestamp, minutes: i64| at + jiff::SignedDuration::from_mins(minutes);
+    let write = |name: &str, lines: std::ops::Range<u32>| {
+        fs::write(repo.join(name), lines.map(|n| format!("{name} {n}\n")).collect::<String>()).unwrap();
+    };
+    let (old, young) = (days(40), days(2));
+    git(&repo, &["init", "-q", "-b", "main"]);
+    write("base.txt", 0..3);
+    commit(&repo, "by hand, before", days(45));
+    // While the first loop runs: ten lines and one taken away; and on a branch of its own three that nobody merged.
+    write("work.txt", 0..10);
+    write("base.txt", 0..2);
+    commit(&repo, "by the loop", minutes(old, 5));
+    git(&repo, &["checkout", "-q", "-b", "aside"]);
+    write("aside.txt", 0..3);
+    commit(&repo, "by the loop, aside", minutes(old, 6));
+    git(&repo, &["checkout", "-q", "main"]);
+    // Ten days later somebody takes four of them away again, and much later the rest.
+    write("work.txt", 4..10);
+    commit(&repo, "by hand, after", days(30));
+    write("work.txt", 9..10);
+    commit(&repo, "by hand, when it no longer counts", days(5));
+    write("new.txt", 0..5);
+    commit(&repo, "by the second loop", minutes(young, 5));
+    fs::write(folder.path().join("one.jsonl"), session("s-1", &repo, old)).unwrap();
+    fs::write(folder.path().join("two.jsonl"), session("s-2", &repo, young)).unwrap();
+    fs::write(folder.path().join("elsewhere.jsonl"), session("s-3", folder.path(), minutes(young, 3))).unwrap();
+    stdout(folder.path(), &["import", "one.jsonl", "two.jsonl", "elsewhere.jsonl"]);
+    let report = asked(folder.path(), &["report", "--production", "--since", "60d", "--repo", "repo", "--json"]);
+    let left = &report["delivered"];
+    let counts =
+        ["traces", "commits", "merged", "lines_added", "lines_removed", "judged_lines", "churned_lines", "too_young"];
+    let found = counts.map(|name| left[name].as_u64().unwrap());
+    assert_eq!(found, [2, 3, 2, 18, 1, 10, 4, 1], "{left}");
+    let text = stdout(folder.path(), &["report", "--production", "--since", "60d", "--repo", "repo"]);
+    assert!(text.contains("3 commits made while one of 2 traces ran here; 2 of them on the branch"), "{text}");
+    assert!(text.contains("40.0 % of 10 added lines were gone within 21 days"), "{text}");
+}
+
+#[test]
+fn groups_of_failures_lead_to_their_cases() {
+    let folder = super::demo();
+    let groups = || asked(folder.path(), &["report", "--production", "--json"])["failures"].clone();
+    let before = groups();
+    let group = before["groups"][0].clone();
+    assert!(before["looked_at"] == 2 && before["failed"] == 1 && group["case"].is_null(), "{before}");
+    let text = stdout(folder.path(), &["report", "--production"]);
+    assert!(text.contains(&format!("holdback promote {}", group["id"].as_str().unwrap())), "{text}");
+    holdback(folder.path()).args(["promote", "demo-stuck", "--yes"]).assert().success();
+    let after = groups();
+    let case = after["groups"][0]["case"].as_str().unwrap_or_else(|| panic!("{after}"));
+    assert_eq!(
+        (after["cases"][0]["id"].as_str(), after["groups"][0]["id"] == group["id"]),
+        (Some(case), true),
+        "{after}"
+    );
+    stdout(folder.path(), &["report", "--production", "-o", "p.html"]);
+    let page = fs::read_to_string(folder.path().join("p.html")).unwrap();
+    let link = page.split("href=\"#case-").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(page.contains(&format!("id=\"case-{link}\"")), "the link leads somewhere");
+    assert!(stdout(folder.path(), &["report", "--production"]).contains(case));
+}
+
+#[test]
+fn production_counts_what_the_tables_count() {
+    let shared = std::env::var_os("HOLDBACK_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), std::path::PathBuf::from);
+    if !shared.join("corpus").is_dir() {
+        eprintln!("skipped: there is no corpus at {}", shared.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["langfuse", "openhands", "atif", "wire"] {
+        let path = shared.join("corpus").join(part);
+        if path.is_dir() {
+            let _ = holdback(folder.path()).arg("import").arg(path).assert();
+        }
+    }
+    let report = asked(folder.path(), &["report", "--production", "--since", "2015-01-01", "--json"]);
+    let groups = report["groups"].as_array().unwrap();
+    let sum = |what: &str, figure: &str| -> f64 {
+        groups.iter().filter(|group| group["what"] == what).filter_map(|group| group[figure].as_f64()).sum()
+    };
+    let counted = asked(
+        folder.path(),
+        &[
+            "sql",
+            "--json",
+            "SELECT count(*) AS traces, count(*) FILTER (outcome = 'ok') AS ok, count(*) FILTER (outcome = 'failed') AS failed, \
+             count(*) FILTER (outcome IS NULL AND state = 'cut_off') AS cut_off, \
+             (SELECT count(*) FROM calls) AS calls, (SELECT sum(cost_usd) FROM calls) AS cost_usd, \
+             (SELECT count(*) FROM tool_calls) AS asked FROM traces",
+        ],
+    );
+    assert!(counted[0]["traces"].as_f64() > Some(10.0), "{counted}");
+    for figure in ["traces", "ok", "failed", "cut_off", "calls", "cost_usd"] {
+        let wanted = counted[0][figure].as_f64().unwrap_or(0.0);
+        for what in ["all", "model", "agent", "day"] {
+            let found = sum(what, figure);
+            assert!((found - wanted).abs() < 1e-6, "{what}: {figure} is {found}, and the tables say {wanted}");
+        }
+    }
+    let tools = report["tools"].as_array().unwrap();
+    let asked_for: f64 = tools.iter().filter_map(|tool| tool["asked"].as_f64()).sum();
+    assert!(tools.len() >= 25 || (asked_for - counted[0]["asked"].as_f64().unwrap()).abs() < 0.5, "{tools:?}");
+    let reasons: f64 = report["reasons"].as_array().unwrap().iter().filter_map(|one| one["traces"].as_f64()).sum();
+    assert!((reasons - sum("all", "failed") - sum("all", "cut_off")).abs() < 0.5, "{}", report["reasons"]);
 }

@@ -60,7 +60,7 @@ pub fn gather(global: &Global, span: &str, repo: Option<&Path>) -> anyhow::Resul
         p95_ms: row.p95_ms,
     });
     let tools = tools.collect();
-    let spans = index.production_spans(since, now)?;
+    let spans = if repo.is_some() { index.production_spans(since, now)? } else { Vec::new() };
     drop(index);
     let failures = failures(&Arc::new(store.reader()?), since, now)?;
     let delivered = repo.map(|repo| delivered(repo, &spans, since, now)).transpose()?;
