@@ -63,6 +63,7 @@ async fn recorded(folder: &Path, script: &str, content: Content, workspace: bool
         proxy,
         workspace,
         intercept: None,
+        tools: Vec::new(),
         leave_out: Some(folder.join(".hb")),
         played: None,
     };

@@ -136,3 +136,70 @@ fn a_changed_tool_or_parameter_is_found_where_it_is() {
         assert_eq!(divergence.changes[0].place, place);
     }
 }
+
+/// A turn over a WebSocket, and the answer to it.
+fn over_websocket(id: u64, body: &Value, blocks: &mut Blocks) -> Recorded {
+    let raw = body.to_string();
+    let (outline, _) =
+        outline(raw.as_bytes(), None, |_, _| false, |id, _, bytes| drop(blocks.insert(id, bytes.into())));
+    let item = json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yes."}]});
+    let answer = format!(
+        "data: {}\n\ndata: {}\n\n",
+        json!({"type": "response.output_item.done", "item": item}),
+        json!({"type": "response.completed", "response": {"id": format!("r{id}")}})
+    );
+    let request = CallStarted {
+        wire: Wire::OpenaiResponses,
+        method: "POST".into(),
+        target: "/v1/responses".into(),
+        headers: vec![("x-holdback-websocket".into(), "1".into())],
+        ..CallStarted::default()
+    };
+    let ended = Some(Box::new(CallEnded { status: Some(200), body: answer.into(), ..CallEnded::default() }));
+    Recorded { call: CallId(id), request, outline, ended }
+}
+
+fn websocket_tape(sent: &[Value]) -> Result<Player, String> {
+    let mut blocks = Blocks::new();
+    let calls = (1..).zip(sent).map(|(id, body)| over_websocket(id, body, &mut blocks)).collect();
+    let bodies: Vec<Bytes> = sent.iter().map(|body| Bytes::from(body.to_string())).collect();
+    let reel = Reel {
+        trace: TraceId(1),
+        content: Content::Redacted,
+        source: Source::Recorded,
+        lost_calls: 0,
+        calls,
+        blocks: Arc::new(blocks),
+        bodies: Box::new(move |call| bodies.get(call.0 as usize - 1).cloned()),
+    };
+    let tape = Tape::new(reel, Match::Normal, Vec::new(), false).map_err(|error| error.to_string())?;
+    Ok(Player::new(tape, Roots::none(), None))
+}
+
+#[test]
+fn turns_over_a_websocket_are_played_over_plain_http() {
+    let user =
+        |text: &str| json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]});
+    let said = json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yes."}]});
+    let turn = |before: Option<&str>, input: Value| {
+        let mut turn = json!({"type": "response.create", "model": "m", "stream": true, "input": input});
+        if let Some(before) = before {
+            turn["previous_response_id"] = json!(before);
+        }
+        turn
+    };
+    let mut warm = turn(None, json!([user("one")]));
+    warm["generate"] = json!(false);
+    let mut player =
+        websocket_tape(&[warm, turn(None, json!([user("one")])), turn(Some("r2"), json!([user("two")]))]).unwrap();
+    let mut ask = |input: Value| {
+        let body = Bytes::from(json!({"model": "m", "stream": true, "input": input}).to_string());
+        let (wire, target) = (Wire::OpenaiResponses, "/v1/responses");
+        player.ask(&Asking { call: CallId(99), wire, target, body: &body, agent: None, parent_agent: None })
+    };
+    assert_eq!(ask(json!([user("one")])), Played::Call(1));
+    assert_eq!(ask(json!([user("one"), said, user("two")])), Played::Call(2));
+    assert_eq!(player.report(TraceId(2)).divergences, 0, "what warms up over a WebSocket is not asked over plain HTTP");
+    let broken = websocket_tape(&[turn(Some("elsewhere"), json!([user("two")]))]).err().unwrap();
+    assert!(broken.contains("call 1 goes on, over a WebSocket, from an answer that is not in the trace"), "{broken}");
+}

@@ -371,3 +371,68 @@ fn marked(proc: &Path, needle: &[u8]) -> Vec<Pid> {
         .filter_map(Pid::from_raw)
         .collect()
 }
+
+/// A child that we speak with, line by line; what it says on stderr goes where ours goes.
+pub struct Piped {
+    child: std::process::Child,
+    stdin: Option<std::process::ChildStdin>,
+}
+
+/// What such a child says.
+pub type Piping = io::BufReader<std::process::ChildStdout>;
+
+/// Starts a child to speak with.
+///
+/// # Errors
+/// When the program cannot be started.
+#[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
+pub fn piped(command: &[String]) -> Result<(Piped, Piping), ChildError> {
+    let (program, args) = command.split_first().ok_or(ChildError::Empty)?;
+    let started = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = started.map_err(|source| ChildError::Start { program: program.clone(), source })?;
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take().ok_or_else(|| ChildError::Wait(io::Error::other("it has no output")))?;
+    Ok((Piped { child, stdin }, io::BufReader::new(stdout)))
+}
+
+impl Piped {
+    /// Says something to it.
+    ///
+    /// # Errors
+    /// When it listens no more.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        stdin.write_all(bytes)?;
+        stdin.flush()
+    }
+
+    /// Says no more, waits until it has ended, and kills it when it does not. Gives its exit code.
+    pub fn close(mut self, patience: Duration) -> u8 {
+        drop(self.stdin.take());
+        let mut waited = Duration::ZERO;
+        const PAUSE: Duration = Duration::from_millis(5);
+        loop {
+            match self.child.try_wait() {
+                Ok(None) if waited < patience => {
+                    std::thread::sleep(PAUSE);
+                    waited += PAUSE;
+                }
+                Ok(Some(status)) => return status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+                _ => {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    return 0;
+                }
+            }
+        }
+    }
+}
+
+/// Lets another program take the place of this one. Returns only when it could not be started.
+#[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
+pub fn become_it(command: &[String]) -> io::Error {
+    match command.split_first() {
+        Some((program, args)) => Command::new(program).args(args).exec(),
+        None => io::Error::other("no command was given"),
+    }
+}

@@ -19,7 +19,7 @@ use super::spill::Pieces;
 use super::tee::{BoxError, Down, Made, Up, chain};
 use super::tunnel::{self, Inside};
 use super::upstream::{Answer, Asked, Reply, Upstream};
-use super::{clock, elsewhere, mock, serve, websocket};
+use super::{clock, elsewhere, mock, serve, tools, websocket};
 use crate::provider;
 use crate::trace::{CallEnd, Headers, Note, Wire};
 
@@ -68,6 +68,9 @@ pub(super) async fn handle(
                 return Ok(tunnel::connect(&shared, intercept.clone(), parts).await);
             }
             let route = route::read(&given, &parts.headers);
+            if route.target == tools::PATH && parts.method == Method::POST {
+                return tools::word(&shared, &route, body).await;
+            }
             match find_upstream(&shared, &parts, &route) {
                 Ok((name, upstream)) => (route, name, upstream),
                 Err(why) => return Ok(refuse_unrouted(&route, &parts, &why)),
@@ -82,6 +85,9 @@ pub(super) async fn handle(
     }
     let known = route.belongs.trace().and_then(|trace| shared.known(trace));
     let asking = Asking { shared, connection, route, name, upstream, known, parts };
+    if asking.shared.tools.iter().any(|tool| **tool == *asking.name) {
+        return tools::exchange(asking, body).await;
+    }
     if websocket::asked_for(&asking.parts) {
         return websocket::tunnel(asking).await;
     }
@@ -376,7 +382,7 @@ pub(super) fn made(reply: Reply, mut closing: Closing) -> Response<Down> {
     response
 }
 
-fn respond(status: u16, list: &Headers, body: Down) -> Response<Down> {
+pub(super) fn respond(status: u16, list: &Headers, body: Down) -> Response<Down> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     for (name, value) in list {

@@ -29,6 +29,7 @@ mod serve;
 mod spill;
 mod tape;
 mod tee;
+pub mod tools;
 mod tunnel;
 mod upstream;
 mod websocket;

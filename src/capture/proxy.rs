@@ -74,6 +74,8 @@ pub struct ProxyConfig {
     pub token: Option<String>,
     /// What `/metrics` shows besides.
     pub figures: Vec<Figure>,
+    /// Upstreams that are no models but tools: what they answer is kept, and given back when tools are replayed.
+    pub tools: Vec<String>,
     /// Answers CONNECT, when set; otherwise there are no tunnels.
     pub(super) intercept: Option<Arc<Intercept>>,
 }
@@ -102,6 +104,7 @@ impl ProxyConfig {
             body_bytes: 256 << 20,
             token: None,
             figures: Vec::new(),
+            tools: Vec::new(),
             intercept: None,
         }
     }
@@ -165,6 +168,9 @@ pub(super) struct Shared {
     pub(super) body_bytes: u64,
     pub(super) token: Option<String>,
     pub(super) figures: Vec<Figure>,
+    pub(super) tools: Vec<String>,
+    pub(super) content: Content,
+    pub(super) redactor: Arc<Redactor>,
     pub(super) intercept: Option<Arc<Intercept>>,
     /// Connections that left HTTP by CONNECT.
     pub(super) tunnels: Mutex<JoinSet<()>>,
@@ -201,6 +207,7 @@ impl Proxy {
         let spill = config.spill.map(|folder| Spill::new(folder, config.spill_bytes));
         let spills = spill.is_some();
         let (queue, messages) = Queue::new(config.queue_bytes, spill);
+        let (content, redactor) = (config.content, config.redactor.clone());
         let settings = Settings { content: config.content, prices: config.prices, redactor: config.redactor };
         // The keeper ends when the recorder has ended and all of it is kept.
         let keeper = {
@@ -231,6 +238,9 @@ impl Proxy {
             body_bytes: config.body_bytes,
             token: config.token,
             figures: config.figures,
+            tools: config.tools,
+            content,
+            redactor,
             intercept: config.intercept,
             tunnels: Mutex::default(),
             stopped: stopped.clone(),

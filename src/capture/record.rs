@@ -16,7 +16,8 @@ use super::brake::Brakes;
 use super::child::{self, ChildError, Env, Exit, Input, Killer, Output, Spec};
 use super::intercept::{Intercept, InterceptError};
 use super::proxy::{Begin, Proxy, ProxyConfig, ProxyError, Totals};
-use super::upstream::{Answers, Upstream};
+use super::tools;
+use super::upstream::{Answers, Live, Upstream};
 use super::workspace::{self, Snapshots, Watch};
 use super::{clock, ids};
 use crate::redact::Redactor;
@@ -61,6 +62,8 @@ pub struct Record {
     pub leave_out: Option<PathBuf>,
     /// Hosts whose TLS is intercepted; none listed means those of the upstreams behind TLS. `None`: no interception.
     pub intercept: Option<Vec<String>>,
+    /// Tools behind HTTP, by name: what they answer is kept, or given back from the tape.
+    pub tools: Vec<(String, Live)>,
     /// What stands for the models, where it isn't the models themselves.
     pub played: Option<Played>,
 }
@@ -72,6 +75,10 @@ pub struct Played {
     pub parent: (TraceId, Option<CallId>),
     /// The child's stdout goes to our stderr.
     pub aside: bool,
+    /// Whether tools are answered from the tape too.
+    pub tools: bool,
+    /// More variables for the child.
+    pub variables: Vec<(String, String)>,
     /// Ends the child once it is true: it asks on and on though nobody answers.
     pub enough: watch::Receiver<bool>,
 }
@@ -121,11 +128,13 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     let command = with_arguments(&record.command, agent_at, &pointed.arguments);
     let mut variables = variables(&record.environment, &pointed, &base, trace);
     variables.extend(moved(&record));
+    variables.extend(record.played.iter().flat_map(|played| played.variables.iter().cloned()));
     let played = record.played;
     let mut config = record.proxy;
     for (name, live) in pointed.upstreams {
         config.upstreams.set(&name, Upstream::Live(live));
     }
+    variables.extend(beside(record.tools, played.as_ref(), &base, &mut config));
     if let Some(hosts) = record.intercept {
         let hosts = if hosts.is_empty() { config.upstreams.hosts() } else { hosts };
         let intercept = Intercept::new(trace, &hosts)?;
@@ -170,6 +179,23 @@ pub async fn record<S: Sink + 'static>(record: Record, sink: S) -> Result<Record
     let duration = Duration::from_micros(clock::micros_since(begun));
     let (outcome, totals) = finish(proxy, trace, &exit, snapshots, answers).await;
     Ok(Recorded { trace, agent: agent.name(), exit, outcome, duration, totals })
+}
+
+/// Tools beside the models: where they are found, and what their stand-ins shall do.
+fn beside(
+    tools: Vec<(String, Live)>,
+    played: Option<&Played>,
+    base: &str,
+    config: &mut ProxyConfig,
+) -> Vec<(String, String)> {
+    let mode = played.map_or("record", |played| if played.tools { "replay" } else { "" });
+    let mut variables = vec![(tools::MODE.to_owned(), mode.to_owned())];
+    for (name, live) in tools {
+        variables.push((tools::variable(&name), format!("{base}/up/{name}{}", live.prefix())));
+        config.upstreams.set(&name, Upstream::Live(live.without_prefix()));
+        config.tools.push(name);
+    }
+    variables
 }
 
 /// Where the work is, when that may be another folder than the one we were started in.

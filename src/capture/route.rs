@@ -42,7 +42,7 @@ impl Belongs {
 }
 
 /// What a request's address and headers say.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub belongs: Belongs,
     /// The upstream it names.

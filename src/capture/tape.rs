@@ -13,7 +13,9 @@ use super::recorder::agents;
 use super::upstream::{Answer, Answers, Asked, Elsewhere, Reply};
 use super::{forward, mock};
 use crate::provider;
-use crate::replay::{Asking, Divergence, Edited, Edits, Played, Player, Report, TapeCall};
+use crate::replay::{
+    Asking, CALL, Divergence, Edited, Edits, Played, Player, Report, TapeCall, ToolAsked, ToolPlayed, ToolTape,
+};
 use crate::trace::{CallEnd, CallId, Headers, Note, TraceId};
 
 /// The upstream that recorded answers come from.
@@ -56,6 +58,8 @@ pub struct TapeSettings {
 /// A tape as an upstream.
 pub struct Taped {
     player: Mutex<Player>,
+    /// The tools' recorded results, where tools are replayed too.
+    tools: Option<Mutex<ToolTape>>,
     settings: TapeSettings,
     refused: AtomicU64,
     enough: watch::Sender<bool>,
@@ -66,7 +70,13 @@ impl Taped {
     /// Puts a player behind the proxy.
     pub fn new(player: Player, settings: TapeSettings) -> Self {
         let (refused, live) = (AtomicU64::new(0), Mutex::default());
-        Taped { player: Mutex::new(player), settings, refused, enough: watch::Sender::new(false), live }
+        Taped { player: Mutex::new(player), tools: None, settings, refused, enough: watch::Sender::new(false), live }
+    }
+
+    /// Puts recorded results in the place of the tools.
+    #[must_use]
+    pub fn with_tools(self, tools: ToolTape) -> Self {
+        Taped { tools: Some(Mutex::new(tools)), ..self }
     }
 
     /// True once the loop asks on and on though nothing answers.
@@ -190,6 +200,51 @@ impl Answers for Taped {
         }
     }
 
+    fn tool(&self, asked: &ToolAsked<'_>) -> ToolPlayed {
+        let Some(tools) = &self.tools else { return ToolPlayed::Live };
+        let mut player = self.player();
+        // As it would have been asked then, and answered as it has to be now: the folder may be another.
+        let played = match *asked {
+            ToolAsked::Rpc { server, method, params } => {
+                let params = player.as_recorded(Bytes::from(params.to_string()));
+                let params = serde_json::from_slice(&params).unwrap_or_default();
+                locked(tools).ask(&ToolAsked::Rpc { server, method, params: &params })
+            }
+            ToolAsked::Http { server, method, target, body } => {
+                let body = player.as_recorded(Bytes::copy_from_slice(body.as_bytes()));
+                let body = String::from_utf8_lossy(&body);
+                locked(tools).ask(&ToolAsked::Http { server, method, target, body: &body })
+            }
+        };
+        match played {
+            ToolPlayed::Missing(why) => {
+                player.tool_missing(&why, self.settings.loose);
+                if self.settings.loose { ToolPlayed::Live } else { ToolPlayed::Missing(why) }
+            }
+            ToolPlayed::Rpc(answer) => {
+                let moved = player.roots().forth(Bytes::from(answer.to_string()));
+                ToolPlayed::Rpc(serde_json::from_slice(&moved).unwrap_or(answer))
+            }
+            ToolPlayed::Http(mut answer) => {
+                let moved = player.roots().forth(Bytes::from(answer.body));
+                answer.body = String::from_utf8_lossy(&moved).into_owned();
+                ToolPlayed::Http(answer)
+            }
+            ToolPlayed::Live => {
+                let real = match *asked {
+                    ToolAsked::Rpc { method: CALL, params, .. } => params["name"].as_str().map(str::to_owned),
+                    ToolAsked::Rpc { .. } => None,
+                    ToolAsked::Http { server, .. } => Some(server.to_owned()),
+                };
+                if let Some(tool) = real {
+                    let note = Note { kind: "replay".to_owned(), call: None, data: json!({ "live_tool": tool }) };
+                    self.live.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+                }
+                ToolPlayed::Live
+            }
+        }
+    }
+
     fn offline(&self) -> bool {
         !self.settings.loose
     }
@@ -204,6 +259,10 @@ impl Answers for Taped {
         notes.push(Note { kind: "replay".to_owned(), call: report.first.as_ref().and_then(|first| first.call), data });
         notes
     }
+}
+
+fn locked(tools: &Mutex<ToolTape>) -> MutexGuard<'_, ToolTape> {
+    tools.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn with_keys(headers: &Headers, keys: &Headers) -> Headers {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{HeaderMap, Uri};
 
+use crate::replay::{ToolAsked, ToolPlayed};
 use crate::trace::{CallEnd, CallId, Headers, Note, TraceId, Wire};
 
 /// Where the well-known providers live.
@@ -167,6 +168,11 @@ pub trait Answers: Send + Sync {
     /// Whether nothing may leave the machine: what is no model call is turned away too.
     fn offline(&self) -> bool {
         false
+    }
+
+    /// Answers for a tool; [`ToolPlayed::Live`] leaves it to the real one.
+    fn tool(&self, _asked: &ToolAsked<'_>) -> ToolPlayed {
+        ToolPlayed::Live
     }
 
     /// What is worth keeping in the trace, once the run is over.

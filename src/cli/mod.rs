@@ -35,6 +35,7 @@ mod runs;
 mod shadow;
 mod suite_file;
 mod tapes;
+mod tool_tape;
 mod traces;
 mod view;
 mod watch;
@@ -153,6 +154,8 @@ enum Command {
     Attach(record::Attach),
     /// Run a recorded loop again, offline, or with another model from a call on
     Replay(Box<replay::Replay>),
+    /// Stand before an MCP server: keep what its tools answer, or answer from the recording
+    ToolTape(tool_tape::ToolTape),
     /// What failed, grouped by its likely cause
     Failures(promote::failures::FailuresArgs),
     /// Make a failed trace a regression case: frozen, small, proven red
@@ -221,6 +224,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Proxy(args) => proxy::run(global, &args),
         Command::Attach(args) => record::attach(&args),
         Command::Replay(args) => replay::run(global, *args),
+        Command::ToolTape(args) => tool_tape::run(&args),
         Command::Failures(args) => promote::failures::run(global, &args),
         Command::Promote(args) => promote::run(global, &args),
         Command::Cases(args) => promote::cases::run(global, &args),

@@ -8,6 +8,7 @@ use super::recording::{Limits, Recording};
 use super::{Exit, Global, Misuse, out};
 use crate::capture::InterceptError;
 use crate::capture::record::{self, RecordError, Recorded};
+use crate::capture::{Live, Upstreams};
 use crate::store::log::Store;
 use crate::trace::TraceOutcome;
 
@@ -41,6 +42,10 @@ pub struct Record {
     /// Hosts to intercept: api.example.com, api.example.com:8443, *.example.com [default: the upstreams behind TLS]
     #[arg(long, value_name = "HOST,...", value_delimiter = ',', requires = "tls_intercept")]
     hosts: Vec<String>,
+    /// A tool behind HTTP (an MCP server, a service): what it answers is kept for `replay --tape-tools`. The command finds its address
+    /// in HOLDBACK_TOOL_NAME; any number of them
+    #[arg(long, value_name = "NAME=URL")]
+    tool_url: Vec<String>,
     /// Print nothing of our own
     #[arg(short, long)]
     quiet: bool,
@@ -60,6 +65,7 @@ pub fn run(global: &Global, args: Record) -> anyhow::Result<Exit> {
         cwd: std::env::current_dir()?,
         workspace: !args.no_workspace,
         intercept: args.tls_intercept.then_some(args.hosts),
+        tools: tool_urls(&args.tool_url)?,
     };
     let recorded = record(&store, &args.recording, args.limits, job)?;
     if !args.quiet {
@@ -86,6 +92,37 @@ pub struct Job {
     pub workspace: bool,
     /// Hosts whose TLS is intercepted, if any is.
     pub intercept: Option<Vec<String>>,
+    /// Tools behind HTTP.
+    pub tools: Vec<ToolUrl>,
+}
+
+/// A tool behind HTTP: its name, and the address as it was given and as it is used.
+#[derive(Debug, Clone)]
+pub struct ToolUrl {
+    pub name: String,
+    pub given: String,
+    pub live: Live,
+}
+
+/// Under this name a trace keeps the tools behind HTTP that it was recorded with.
+pub const TOOL_URL: &str = "tool_url";
+
+/// Reads `NAME=URL`.
+pub fn tool_urls<'a>(given: impl IntoIterator<Item = &'a String>) -> anyhow::Result<Vec<ToolUrl>> {
+    let mut tools: Vec<ToolUrl> = Vec::new();
+    for given in given {
+        let bad = |why: String| Misuse(format!("--tool-url {given:?}: {why}"));
+        let (name, url) = given
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty() && !name.contains(['/', '?', '#', '%']))
+            .ok_or_else(|| bad("expected NAME=URL, like shop=http://127.0.0.1:9000/mcp".to_owned()))?;
+        let live = Live::parse(url).map_err(|error| bad(error.to_string()))?;
+        if Upstreams::known().get(name).is_some() || tools.iter().any(|tool| tool.name == name) {
+            return Err(bad(format!("{name} is taken: give the tool another name")).into());
+        }
+        tools.push(ToolUrl { name: name.to_owned(), given: given.clone(), live });
+    }
+    Ok(tools)
 }
 
 /// Records a command into a store.
@@ -93,10 +130,14 @@ pub fn record(store: &Store, recording: &Recording, limits: Limits, job: Job) ->
     let settings = recording.settings(store, limits)?;
     let writer = store.writer()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut tags = job.tags;
+    let redactor = settings.proxy.redactor.clone();
+    tags.extend(job.tools.iter().map(|tool| (TOOL_URL.to_owned(), redactor.text(&tool.given).0.into_owned())));
     let record = record::Record {
         command: job.command,
         name: job.name,
-        tags: job.tags,
+        tags,
+        tools: job.tools.into_iter().map(|tool| (tool.name, tool.live)).collect(),
         cwd: job.cwd,
         environment: environment(),
         brakes: settings.brakes,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::grade;
-use crate::replay::Reel;
+use crate::replay::{KeptTool, Reel};
 use crate::trace::{Headers, Message, TraceId, Wire};
 use crate::trial::Ending;
 
@@ -31,6 +31,8 @@ pub struct Frozen {
 /// A recorded trace that is to answer a loop.
 pub struct Reeled {
     pub reel: Reel,
+    /// What stand-ins kept of its tools.
+    pub tools: Vec<KeptTool>,
     /// Where its loop ran.
     pub cwd: Option<String>,
     /// It was a trial of eval, with folders laid out as those of trials are.

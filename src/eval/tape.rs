@@ -9,7 +9,7 @@ use super::trial::Shared;
 use super::workspace::Workspace;
 use crate::capture::{Fork, TapeSettings, Taped};
 use crate::provider::{self, mock};
-use crate::replay::{BadPath, Edits, Ignore, Kind, Match, Player, Report, Roots, Tape};
+use crate::replay::{BadPath, Edits, Ignore, Kind, Match, Player, Report, Roots, Tape, ToolModes, ToolTape};
 use crate::suite::Likeness;
 use crate::trace::{Headers, TraceId, Wire};
 use crate::trial::{Departure, Replayed, Variant};
@@ -47,7 +47,7 @@ fn play(shared: &Shared, slot: &Slot, word: &str, workspace: &Workspace) -> Resu
     let suite = &shared.loaded.suite;
     let task = shared.task(slot);
     let cannot = |why: String| format!("the tape {word:?} can't be played: {why}");
-    let Reeled { reel, cwd, trial, stored } = shared.traces.tape(word)?;
+    let Reeled { reel, tools, cwd, trial, stored } = shared.traces.tape(word)?;
     let of = reel.trace;
     let ignore: Result<Vec<Ignore>, BadPath> = suite.ignore.iter().map(|path| path.parse()).collect();
     let ignore = ignore.map_err(|error| cannot(error.to_string()))?;
@@ -61,6 +61,9 @@ fn play(shared: &Shared, slot: &Slot, word: &str, workspace: &Workspace) -> Resu
     if let Some(from) = task.live_from.filter(|from| *from > count + 1) {
         return Err(cannot(format!("live_from is {from}, and it has calls 1 to {count}")));
     }
+    let modes =
+        ToolModes::read(task.tape_tools.iter().map(String::as_str)).map_err(|error| cannot(error.to_string()))?;
+    let tools = (!task.tape_tools.is_empty()).then(|| ToolTape::new(&tape, tools, modes));
     let model = model(&tape);
     let mut roots = Roots::none();
     if let Some(then) = &cwd {
@@ -73,7 +76,12 @@ fn play(shared: &Shared, slot: &Slot, word: &str, workspace: &Workspace) -> Resu
     let fork = task.live_from.map(|from| fork(shared, shared.variant(slot), from));
     let player = Player::new((tape, canons), roots, Some(shared.redactor.clone()));
     let settings = TapeSettings { fork, ..TapeSettings::default() };
-    Ok(Play { taped: Arc::new(Taped::new(player, settings)), of, stored, model })
+    let taped = Taped::new(player, settings);
+    let taped = match tools {
+        Some(tools) => taped.with_tools(tools),
+        None => taped,
+    };
+    Ok(Play { taped: Arc::new(taped), of, stored, model })
 }
 
 /// The model that the first recorded call asked for.
@@ -134,6 +142,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Repeated => "repeated",
         Kind::Extra => "extra",
         Kind::Missing => "missing",
+        Kind::Tool => "tool",
         Kind::Answer => "answer",
     }
 }

@@ -10,7 +10,7 @@ use crate::capture::restore::State;
 use crate::context::{Blocks, outline};
 use crate::eval::Reeled;
 use crate::promote::{Told, Turn};
-use crate::replay::{Recorded, Reel};
+use crate::replay::{KeptTool, Recorded, Reel, TOOL_NOTE};
 use crate::store::log::{ImportError, Kept, LogError, Outlines, Place, Reader, TraceFile};
 use crate::trace::{
     CallEnded, CallId, CallStarted, Content, Provenance, Score, Sink, TraceEnded, TraceEvent, TraceId, TraceStarted,
@@ -26,6 +26,8 @@ pub struct Stored {
     pub scores: Vec<Score>,
     /// What an imported trace rests on.
     pub origin: Option<Provenance>,
+    /// What stand-ins kept of tools.
+    pub tools: Vec<KeptTool>,
     pub reel: Reel,
 }
 
@@ -51,7 +53,7 @@ fn gather(reader: &Arc<Reader>, trace: TraceId, mut outlines: Outlines) -> Resul
     let mut state = None;
     let mut lost_calls = 0;
     let mut ended = None;
-    let mut scores = Vec::new();
+    let (mut scores, mut tools) = (Vec::new(), Vec::new());
     let mut calls: indexmap::IndexMap<CallId, Recorded> = indexmap::IndexMap::new();
     let mut places: HashMap<CallId, Place> = HashMap::new();
     let mut origin = None;
@@ -76,6 +78,7 @@ fn gather(reader: &Arc<Reader>, trace: TraceId, mut outlines: Outlines) -> Resul
             }
             Kept::Noted(_, note) if note.kind == "files" && state.is_none() => state = state_of(&note.data, &about),
             Kept::Noted(_, note) if note.kind == Provenance::KIND => origin = serde_json::from_value(note.data).ok(),
+            Kept::Noted(_, note) if note.kind == TOOL_NOTE => tools.extend(serde_json::from_value(note.data)),
             _ => {}
         }
     }
@@ -92,7 +95,7 @@ fn gather(reader: &Arc<Reader>, trace: TraceId, mut outlines: Outlines) -> Resul
         blocks: Arc::new(outlines.blocks),
         bodies: Box::new(move |call| bodies.request_at(places.get(&call)?).ok()),
     };
-    Ok(Stored { about, state, ended, scores, origin, reel })
+    Ok(Stored { about, state, ended, scores, origin, tools, reel })
 }
 
 /// A trace in a file of its own, read whole: nothing of it has to be in a store.
@@ -105,7 +108,7 @@ pub fn read_file(path: &Path) -> Result<Stored, ImportError> {
     let trace = file.trace;
     let mut poured = Poured::default();
     file.pour(trace, &mut poured)?;
-    let Poured { about, state, ended, scores, calls } = poured;
+    let Poured { about, state, ended, scores, tools, calls } = poured;
     let blocks = RefCell::new(Blocks::new());
     let mut bodies = HashMap::new();
     let calls = calls.into_iter().map(|(call, (mut request, ended))| {
@@ -126,7 +129,7 @@ pub fn read_file(path: &Path) -> Result<Stored, ImportError> {
         blocks: Arc::new(blocks.into_inner()),
         bodies: Box::new(move |call| bodies.get(&call).cloned()),
     };
-    Ok(Stored { about, state, ended, scores, origin: None, reel })
+    Ok(Stored { about, state, ended, scores, origin: None, tools, reel })
 }
 
 /// What stands in a trace file.
@@ -136,6 +139,7 @@ struct Poured {
     state: Option<State>,
     ended: Option<TraceEnded>,
     scores: Vec<Score>,
+    tools: Vec<KeptTool>,
     calls: indexmap::IndexMap<CallId, (CallStarted, Option<CallEnded>)>,
 }
 
@@ -156,6 +160,7 @@ impl Sink for Poured {
             What::Noted(note) if note.kind == "files" && self.state.is_none() => {
                 self.state = state_of(&note.data, &self.about);
             }
+            What::Noted(note) if note.kind == TOOL_NOTE => self.tools.extend(serde_json::from_value(note.data.clone())),
             _ => {}
         }
         Ok(())
@@ -170,9 +175,9 @@ fn state_of(data: &serde_json::Value, about: &TraceStarted) -> Option<State> {
 
 /// A trace as the tape of a trial.
 pub fn reeled(stored: Stored, in_store: bool) -> Reeled {
-    let Stored { about, reel, .. } = stored;
+    let Stored { about, reel, tools, .. } = stored;
     let trial = about.tags.iter().any(|(name, _)| name == "trial");
-    Reeled { reel, cwd: about.cwd, trial, stored: in_store }
+    Reeled { reel, tools, cwd: about.cwd, trial, stored: in_store }
 }
 
 /// Later words win where they say something.

@@ -18,7 +18,7 @@ use super::tape::{self, Play};
 use super::target::{self, Ended, PromptRun, Run};
 use super::witness::{Seen, Trouble, Watch};
 use super::workspace::Workspace;
-use crate::capture::{Answers, Begin, Brakes, Fetcher, Proxy, clock, ids};
+use crate::capture::{Answers, Begin, Brakes, Fetcher, Proxy, clock, ids, tools};
 use crate::grade::{self, Bound, Evidence, Graded, Verdict};
 use crate::provider::mock;
 use crate::redact::Redactor;
@@ -215,6 +215,13 @@ impl Shared {
         set("GOOGLE_GEMINI_BASE_URL", to("gemini"));
         set("HOLDBACK_BASE_URL", self.proxy.base_url(trace));
         set("HOLDBACK_TRACE", trace.to_string());
+        set("HOLDBACK_URL", self.proxy.base_url(trace));
+        let mode = match &self.task(slot).tape {
+            Some(_) if self.task(slot).tape_tools.is_empty() => "",
+            Some(_) => "replay",
+            None => "record",
+        };
+        set(tools::MODE, mode.to_owned());
         for (name, key) in [
             ("HOLDBACK_MODEL", "model"),
             ("HOLDBACK_TASK", "task"),
@@ -310,8 +317,7 @@ pub(super) async fn make(shared: Arc<Shared>, slot: Slot, retries: u32, interrup
             (ended, seen, trace, vars)
         }
     };
-    let duration_us = clock::micros_since(tick);
-    let trouble = seen.trouble.clone();
+    let (duration_us, trouble) = (clock::micros_since(tick), seen.trouble.clone());
     // A tape gives everybody the same answers: it is the loop that is asked again.
     let from_tape = seen.replayed.as_ref().is_some_and(|replayed| replayed.live == 0);
     let answers = if from_tape { Vec::new() } else { seen.answers.clone() };

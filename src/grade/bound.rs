@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::ConfigError;
 use super::{Evidence, Graded, Grader, KINDS, Kind, Need};
-use crate::replay::Ignore;
+use crate::replay::{Ignore, ToolModes};
 use crate::suite::{GraderSpec, Loaded, Step, SuiteError, SuiteErrors, Task, hash_hex, names, nearest, render_value};
 use crate::trial::GradeRecord;
 
@@ -205,6 +205,12 @@ pub fn check(loaded: &Loaded) -> Result<(), SuiteErrors> {
     for (index, path) in suite.ignore.iter().enumerate() {
         if let Err(error) = path.parse::<Ignore>() {
             errors.push(loaded.located.error_at(&["ignore".into(), index.into()], error.to_string(), None));
+        }
+    }
+    for (number, task) in suite.tasks.iter().enumerate() {
+        if let Err(error) = ToolModes::read(task.tape_tools.iter().map(String::as_str)) {
+            let place = ["tasks".into(), number.into(), "tape_tools".into()];
+            errors.push(loaded.located.error_at(&place, error.to_string(), None));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(SuiteErrors(errors)) }

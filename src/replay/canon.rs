@@ -22,6 +22,7 @@ static VOLATILE: LazyLock<Regex> = LazyLock::new(|| {
         | \b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\ {1,2}\d{1,2}(?:,?\ {1,2}(?:\d{4}|\d{1,2}:\d{2}))?\b
         | \b\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?(?:\ ?[AP]M)?\b
         | \b\d+(?:\.\d+)?\ ?(?:ns|us|µs|ms|s|sec|secs|second|seconds)\b
+        | \b(?i:\w*(?:duration|elapsed)\w*)\x22?\ ?[:=>]\ ?\d+(?:\.\d+)?
         | \b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b
         | \b(?:Chunk\ ID|chunk_id):\ [0-9a-f]{4,}
         | \b(?i:pgid|pid|process\ group\ pgid|process\ id|session\ id|nonce|cch)\b[:=\ ]{1,3}[\w-]+
@@ -211,6 +212,9 @@ mod tests {
             ("session 01a1fdb0-31b1-7270-b026-58da6891e3e2", "session 99a1fdb0-31b1-7270-b026-58da6891e3e0"),
             ("saved to /tmp/tmp.a1B2/out", "saved to /tmp/tmp.zzzz/out"),
             ("key [redacted:openai-key:1f9a03]", "key [redacted:openai-key:88aa11]"),
+            ("tool_uses: 3\nduration_ms: 4034</usage>", "tool_uses: 3\nduration_ms: 915</usage>"),
+            ("<duration_ms>9796</duration_ms>", "<duration_ms>11380</duration_ms>"),
+            ("{\"elapsed_seconds\": 0.5}", "{\"elapsed_seconds\": 12}"),
             ("Today is Sat Nov 21 2026", "Today is Sun Nov 22 2026"),
         ];
         for (one, other) in same {
@@ -220,6 +224,7 @@ mod tests {
             ("45%", "46%"),
             ("12 of 60 done", "13 of 60 done"),
             ("order A-17", "order B-99"),
+            ("duration of stay: 3 nights", "duration of stay: 4 nights"),
             ("total 1234567", "total 7654321"),
             ("[redacted:openai-key:1f9a03]", "[redacted:github-token:1f9a03]"),
         ] {

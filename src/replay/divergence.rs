@@ -16,6 +16,8 @@ pub enum Kind {
     Extra,
     /// Recorded calls were never asked.
     Missing,
+    /// A tool was called that has no recorded result (only where tools are replayed too).
+    Tool,
     /// The request is the recorded one, and another answer came (only when two traces are compared).
     Answer,
 }

@@ -14,7 +14,9 @@ mod patch;
 mod player;
 mod roots;
 mod shape;
+mod socket;
 mod tape;
+mod tools;
 
 pub use align::align;
 pub use canon::settled;
@@ -27,3 +29,4 @@ pub use player::{Asking, Played, Player};
 pub use roots::Roots;
 pub use shape::{Match, is_per_run};
 pub use tape::{Bodies, NotATape, Recorded, Reel, Tape, TapeCall};
+pub use tools::{CALL, HttpAnswer, KeptTool, Said, TOOL_NOTE, ToolAsked, ToolMode, ToolModes, ToolPlayed, ToolTape};

@@ -138,6 +138,22 @@ impl Player {
         self.divergences.retain(|divergence| divergence.call != Some(call));
     }
 
+    /// A call of a tool that has no recorded result.
+    pub fn tool_missing(&mut self, says: &str, let_through: bool) {
+        self.note(Divergence {
+            kind: Kind::Tool,
+            number: None,
+            call: None,
+            recorded_number: None,
+            recorded_call: None,
+            agent: None,
+            says: says.to_owned(),
+            changes: Vec::new(),
+            cause: None,
+            let_through,
+        });
+    }
+
     fn note(&mut self, divergence: Divergence) -> Divergence {
         if self.divergences.len() < LISTED {
             self.divergences.push(divergence.clone());
@@ -148,7 +164,7 @@ impl Player {
     }
 
     /// The request as it would have been recorded: paths where they were, secrets replaced, what is ignored taken out.
-    fn as_recorded(&self, body: Bytes) -> Bytes {
+    pub fn as_recorded(&self, body: Bytes) -> Bytes {
         let body = self.roots.back(body);
         let body = match &self.redactor {
             Some(redactor) => redactor.body(body).0,
@@ -315,7 +331,10 @@ impl Player {
 
     fn unasked(&self) -> Option<Divergence> {
         // What the client itself hung up on may come or not: that is a matter of time.
-        let counts = |call: &TapeCall| !matches!(call.ended.end, CallEnd::ClientGone | CallEnd::Lost);
+        let warming = &self.tape.over_http.warming;
+        let counts = |call: &TapeCall| {
+            !matches!(call.ended.end, CallEnd::ClientGone | CallEnd::Lost) && !warming.contains(&call.call)
+        };
         let left: Vec<&TapeCall> = self
             .tape
             .calls

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::ignore::Ignore;
 use super::shape::{Canons, Match, Shape, Sketch, Trails};
+use super::socket::{self, OverHttp};
 use crate::context::{Blocks, Outline, outline};
 use crate::trace::{CallEnd, CallEnded, CallId, CallStarted, Content, Source, TraceId};
 
@@ -51,6 +52,8 @@ pub struct Tape {
     /// Requests had secrets in them that were replaced: what comes in has to be read the same way.
     pub(super) redacted: bool,
     bodies: Box<Bodies>,
+    /// Calls that were not made over plain HTTP, as they would have been.
+    pub(super) over_http: OverHttp,
 }
 
 /// What a tape is made from.
@@ -89,7 +92,13 @@ impl Tape {
         loosely: bool,
         whole: bool,
     ) -> Result<(Self, Canons), NotATape> {
-        let missing = missing(&reel);
+        let mut missing = missing(&reel);
+        let over_http = socket::whole(&reel.calls, &reel.bodies);
+        if !over_http.broken.is_empty() {
+            let numbers: Vec<String> = over_http.broken.iter().map(usize::to_string).collect();
+            let which = numbers.join(", ");
+            missing.push(format!("call {which} goes on, over a WebSocket, from an answer that is not in the trace"));
+        }
         if !missing.is_empty() && (!loosely || reel.calls.is_empty()) {
             return Err(NotATape { trace: reel.trace, missing });
         }
@@ -100,20 +109,22 @@ impl Tape {
         for (recorded, number) in reel.calls.into_iter().zip(1..) {
             let Recorded { call, request, outline, ended } = recorded;
             redacted |= request.redactions > 0;
+            let whole = whole || over_http.requests.contains_key(&call);
             let shape = match ignore.is_empty() && !whole {
                 true => {
                     let sketch = Sketch { wire: request.wire, target: &request.target };
                     sketch.shape(outline, &mut canons, &mut trails, &|id| reel.blocks.get(id).cloned())
                 }
                 false => {
-                    let body = (reel.bodies)(call).unwrap_or_default();
+                    let body =
+                        over_http.requests.get(&call).cloned().or_else(|| (reel.bodies)(call)).unwrap_or_default();
                     shape_of(&request, &blanked(body, &ignore), &mut canons, &mut trails)
                 }
             };
             let lost = || CallEnded { end: CallEnd::Lost, ..CallEnded::default() };
             calls.push(TapeCall { call, number, request, ended: ended.map_or_else(lost, |ended| *ended), shape });
         }
-        Ok((Tape { trace: reel.trace, how, ignore, calls, redacted, bodies: reel.bodies }, canons))
+        Ok((Tape { trace: reel.trace, how, ignore, calls, redacted, bodies: reel.bodies, over_http }, canons))
     }
 
     /// Its calls, in the order in which they were asked.
@@ -128,7 +139,8 @@ impl Tape {
 
     /// A recorded request's body.
     pub fn body(&self, at: usize) -> Option<Bytes> {
-        (self.bodies)(self.calls.get(at)?.call)
+        let call = self.calls.get(at)?.call;
+        self.over_http.requests.get(&call).cloned().or_else(|| (self.bodies)(call))
     }
 }
 

@@ -23,7 +23,7 @@ pub fn fingerprint(loaded: &Loaded) -> String {
             let mut one = json!({"id": task.id, "prompt": prompt, "vars": task.vars, "workspace": task.workspace,
                 "expected": task.expected, "trace": task.trace});
             if task.tape.is_some() {
-                one["tape"] = json!([task.tape, task.live_from, suite.likeness, suite.ignore]);
+                one["tape"] = json!([task.tape, task.live_from, task.tape_tools, suite.likeness, suite.ignore]);
             }
             one
         })

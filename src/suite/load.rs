@@ -315,6 +315,9 @@ fn check_tapes(loaded: &Loaded, files: &dyn Files, errors: &mut Vec<SuiteError>)
                 let help = "`holdback traces export` writes one";
                 wrong("tape", format!("there is no file {tape:?}"), Some(help));
             }
+            None if !task.tape_tools.is_empty() => {
+                wrong("tape_tools", "what answers for tools is a tape".to_owned(), Some("add tape:"));
+            }
             None if task.live_from.is_some() => {
                 wrong("live_from", "what comes before the live calls is a tape".to_owned(), Some("add tape:"));
             }

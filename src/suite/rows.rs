@@ -6,7 +6,7 @@ use super::error::SuiteError;
 use super::near::nearest;
 use super::types::Task;
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "id",
     "prompt",
     "vars",
@@ -17,6 +17,7 @@ const FIELDS: [&str; 12] = [
     "trace",
     "tape",
     "live_from",
+    "tape_tools",
     "trials",
     "seconds",
 ];

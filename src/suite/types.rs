@@ -314,6 +314,10 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub live_from: Option<usize>,
+    /// Which tools the tape answers too: `[strict]`, `[fifo]`, `[strict, search=live]`. MCP servers of the loop stand behind
+    /// `holdback tool-tape`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tape_tools: Vec<String>,
     /// More or fewer trials than the suite says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trials: Option<u32>,

@@ -5,6 +5,7 @@ mod asked;
 mod bad;
 mod exact;
 mod forked;
+mod tools;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -106,6 +106,7 @@ impl Tour<'_> {
             cwd: shop.clone(),
             workspace: false,
             intercept: None,
+            tools: Vec::new(),
         };
         let recorded = record::record(&store, &Recording::default(), Limits::default(), job)?;
         // As it was, so that the trace can be replayed: `holdback replay demo-refund` works in a copy of it.

@@ -1,5 +1,6 @@
 //! `holdback replay`: a recorded run again, from its tape, or from its tape up to a call and live from there.
 
+mod keys;
 mod origin;
 mod place;
 
@@ -11,12 +12,12 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::models::{self, Change};
-use super::record::environment;
+use super::record::{self, ToolUrl, environment};
 use super::recording::{Limits, Recording};
 use super::{Exit, Global, Misuse, out, tapes, traces};
 use crate::capture::record::{self as story, Played, Recorded};
 use crate::capture::{Fork, Pace, TapeSettings, Taped};
-use crate::replay::{Ignore, Match, NotATape, Player, Report, Tape};
+use crate::replay::{Ignore, KeptTool, Match, NotATape, Player, Report, Tape, ToolModes, ToolTape};
 use crate::report::replay as render;
 use crate::trace::Source;
 use place::{Place, Placing};
@@ -42,6 +43,13 @@ pub struct Replay {
     /// Let requests that are not on the tape through to the real provider, and mark them
     #[arg(long)]
     loose: bool,
+    /// Put recorded results in the place of tools: of MCP servers behind `holdback tool-tape` and of what --tool-url names. strict (the
+    /// same arguments, which is the default), fifo (in the recorded order) or live; NAME=MODE for one tool or server
+    #[arg(long, value_name = "[NAME=]MODE", num_args = 0..=1, require_equals = true, default_missing_value = "", value_delimiter = ',')]
+    tape_tools: Option<Vec<String>>,
+    /// A tool behind HTTP, where it isn't at the address it was recorded with
+    #[arg(long, value_name = "NAME=URL")]
+    tool_url: Vec<String>,
     /// How fast answers come: at once, or as they came when they were recorded
     #[arg(long, value_name = "PACE", value_enum, default_value_t = Speed::Full)]
     pace: Speed,
@@ -115,6 +123,7 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     let fork = fork(&args)?;
     let settings = args.recording.settings(&store, args.limits.clone())?;
     let about = stored.about;
+    let urls = tool_urls(&args.tool_url, &about.tags)?;
     let command = if args.command.is_empty() { about.command.clone() } else { args.command.clone() };
     check(&args, &command, stored.reel.calls.len())?;
     if about.source == Source::Imported
@@ -136,6 +145,9 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     if !args.json {
         eprintln!("holdback: {}", place.says);
     }
+    let tools = tools(&args, &tape.0, stored.tools)?;
+    let live = args.loose || args.from.is_some();
+    let keys = if live { Vec::new() } else { keys::dummies(tape.0.calls(), about.agent.as_deref(), &environment()) };
     let redacted = tape.0.redacted_answers();
     if redacted > 0 {
         eprintln!("holdback: secrets were replaced in {redacted} answers of this tape: the loop gets placeholders");
@@ -143,7 +155,12 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     let command = command.iter().map(|word| place.roots.word(word)).collect();
     let player = Player::new(tape, place.roots.clone(), Some(settings.proxy.redactor.clone()));
     let pace = if args.pace == Speed::Real { Pace::Real } else { Pace::Full };
-    let taped = Arc::new(Taped::new(player, TapeSettings { pace, loose: args.loose, fork }));
+    let taped = Taped::new(player, TapeSettings { pace, loose: args.loose, fork });
+    let with_tools = tools.is_some();
+    let taped = Arc::new(match tools {
+        Some(tools) => taped.with_tools(tools),
+        None => taped,
+    });
     let mut proxy = settings.proxy;
     proxy.content = about.content;
     let record = story::Record {
@@ -157,10 +174,13 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
         workspace: true,
         leave_out: Some(store.dir().to_owned()),
         intercept: None,
+        tools: urls.into_iter().map(|tool| (tool.name, tool.live)).collect(),
         played: Some(Played {
             answers: taped.clone(),
             parent: (trace, parent_call),
             aside: args.json,
+            tools: with_tools,
+            variables: keys,
             enough: taped.enough(),
         }),
     };
@@ -192,6 +212,30 @@ fn check(args: &Replay, command: &[String], calls: usize) -> anyhow::Result<()> 
         }
         _ => Ok(()),
     }
+}
+
+/// What stands in for tools, where something shall.
+fn tools(args: &Replay, tape: &Tape, kept: Vec<KeptTool>) -> anyhow::Result<Option<ToolTape>> {
+    let Some(words) = &args.tape_tools else { return Ok(None) };
+    let modes = ToolModes::read(words.iter().map(String::as_str));
+    let modes = modes.map_err(|error| Misuse(format!("--tape-tools: {error}")))?;
+    let tools = ToolTape::new(tape, kept, modes);
+    if !args.json {
+        eprintln!("holdback: {} recorded results stand in for tools", tools.results());
+    }
+    Ok(Some(tools))
+}
+
+/// Tools behind HTTP: those it was recorded with, and those given, which win.
+fn tool_urls(given: &[String], tags: &[(String, String)]) -> anyhow::Result<Vec<ToolUrl>> {
+    let mut urls = record::tool_urls(given)?;
+    let recorded = tags.iter().filter(|(name, _)| name == record::TOOL_URL).map(|(_, url)| url);
+    for tool in record::tool_urls(recorded)? {
+        if !urls.iter().any(|known| known.name == tool.name) {
+            urls.push(tool);
+        }
+    }
+    Ok(urls)
 }
 
 fn fork(args: &Replay) -> anyhow::Result<Option<Fork>> {
