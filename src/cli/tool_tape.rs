@@ -18,6 +18,8 @@ use crate::capture::child::{self, Piped, Piping};
 use crate::capture::{Fetcher, tools};
 use crate::replay::CALL;
 
+/// How far back we ask who started whom.
+const MOST_ANCESTORS: usize = 64;
 /// How long a word of ours may take: it goes to a holdback on this machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server may take to end once nobody speaks to it.
@@ -39,25 +41,18 @@ pub struct ToolTape {
 
 /// Stands before a server until the client hangs up.
 pub fn run(args: &ToolTape) -> anyhow::Result<Exit> {
-    let environment = environment();
-    let get = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let mode = match (get(tools::MODE), get("HOLDBACK_URL")) {
-        (Some("record"), Some(url)) => Some((false, url)),
-        (Some("replay"), Some(url)) => Some((true, url)),
-        _ => None,
-    };
-    let Some((replays, url)) = mode else {
+    let Some((replays, url)) = session() else {
         let error = child::become_it(&args.command);
         return Err(error).with_context(|| format!("starting {}", args.command[0]));
     };
     let server = args.server.clone().unwrap_or_else(|| called(&args.command));
-    let teller = Teller::new(&server, url)?;
+    let teller = Teller::new(&server, &url)?;
     let mut stand = Stand {
         command: args.command.clone(),
         replays,
         heard: Arc::new(Mutex::new(Heard { keeps: !replays, ..Heard::default() })),
         ours: teller,
-        theirs: Some(Teller::new(&server, url)?),
+        theirs: Some(Teller::new(&server, &url)?),
         real: None,
         greeting: Vec::new(),
     };
@@ -68,6 +63,34 @@ pub fn run(args: &ToolTape) -> anyhow::Result<Exit> {
         }
     }
     Ok(stand.close())
+}
+
+/// Whether a holdback records us or replays, and where it is. Many clients give their servers next to nothing of their environment: then
+/// whoever started us is asked, and who started them, where the system tells.
+fn session() -> Option<(bool, String)> {
+    let mut known = environment();
+    let mut process = "self".to_owned();
+    for _ in 0..MOST_ANCESTORS {
+        let get = |name: &str| known.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        if let Some(mode) = get(tools::MODE) {
+            let replays = match mode.as_str() {
+                "record" => false,
+                "replay" => true,
+                _ => return None,
+            };
+            return Some((replays, get("HOLDBACK_URL")?));
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // Behind the name of the program, which may have anything in it, stand its state and its parent.
+        process = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
+        let environ = std::fs::read(format!("/proc/{process}/environ")).ok()?;
+        let pair = |variable: &[u8]| {
+            let text = String::from_utf8_lossy(variable).into_owned();
+            text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        known = environ.split(|byte| *byte == 0).filter_map(pair).collect();
+    }
+    None
 }
 
 /// Program and first word, without folders: what else stands there may be a secret, or differ from machine to machine.

@@ -291,6 +291,21 @@ fn a_call_that_nobody_recorded_is_a_divergence_and_gets_an_error() {
     assert!(code == 2 && err.contains("NAME=live"), "{err}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_hides_its_environment_from_its_servers_hides_nothing() {
+    let bench = Bench::set();
+    let bare = format!(
+        "exec env -i PATH=\"$PATH\" COUNT=\"$COUNT\" '{}' tool-tape -- sh '{}'",
+        binary(),
+        bench.path("server.sh").display()
+    );
+    let more = [("TEST_MCP", bare)];
+    bench.record("stdio", &more, &[]);
+    let (code, report) = bench.replay("stdio", &more, &["--tape-tools"]);
+    assert_eq!((code, report["divergences"].as_u64(), bench.ran()), (0, Some(0), 2), "{report:#}");
+}
+
 /// A service that counts: an MCP server at `/mcp`, a plain one elsewhere, a model whose answers are numbered at `/v1`.
 fn serve() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
