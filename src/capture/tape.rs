@@ -75,8 +75,8 @@ impl Taped {
 
     /// Puts recorded results in the place of the tools.
     #[must_use]
-    pub fn with_tools(self, tools: ToolTape) -> Self {
-        Taped { tools: Some(Mutex::new(tools)), ..self }
+    pub fn with_tools(self, tools: Option<ToolTape>) -> Self {
+        Taped { tools: tools.map(Mutex::new), ..self }
     }
 
     /// True once the loop asks on and on though nothing answers.

@@ -76,11 +76,7 @@ fn play(shared: &Shared, slot: &Slot, word: &str, workspace: &Workspace) -> Resu
     let fork = task.live_from.map(|from| fork(shared, shared.variant(slot), from));
     let player = Player::new((tape, canons), roots, Some(shared.redactor.clone()));
     let settings = TapeSettings { fork, ..TapeSettings::default() };
-    let taped = Taped::new(player, settings);
-    let taped = match tools {
-        Some(tools) => taped.with_tools(tools),
-        None => taped,
-    };
+    let taped = Taped::new(player, settings).with_tools(tools);
     Ok(Play { taped: Arc::new(taped), of, stored, model })
 }
 

@@ -19,7 +19,8 @@ use crate::capture::record::{self as story, Played, Recorded};
 use crate::capture::{Fork, Pace, TapeSettings, Taped};
 use crate::replay::{Ignore, KeptTool, Match, NotATape, Player, Report, Tape, ToolModes, ToolTape};
 use crate::report::replay as render;
-use crate::trace::Source;
+use crate::store::log::Reader;
+use crate::trace::{Source, TraceId};
 use place::{Place, Placing};
 
 #[derive(Debug, Args)]
@@ -126,11 +127,8 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     let urls = tool_urls(&args.tool_url, &about.tags)?;
     let command = if args.command.is_empty() { about.command.clone() } else { args.command.clone() };
     check(&args, &command, stored.reel.calls.len())?;
-    if about.source == Source::Imported
-        && !args.loose
-        && let Some(why) = origin::why_not(&reader, trace)?
-    {
-        return Err(NotATape { trace, missing: vec![why] }.into());
+    if about.source == Source::Imported && !args.loose {
+        may_be_played(&reader, trace)?;
     }
     let parent_call = args.from.and_then(|from| stored.reel.calls.get(from.checked_sub(1)?)).map(|call| call.call);
     let tape = Tape::new(stored.reel, args.how.into(), paths(&args.ignore)?, args.loose)?;
@@ -155,12 +153,8 @@ pub fn run(global: &Global, args: Replay) -> anyhow::Result<Exit> {
     let command = command.iter().map(|word| place.roots.word(word)).collect();
     let player = Player::new(tape, place.roots.clone(), Some(settings.proxy.redactor.clone()));
     let pace = if args.pace == Speed::Real { Pace::Real } else { Pace::Full };
-    let taped = Taped::new(player, TapeSettings { pace, loose: args.loose, fork });
     let with_tools = tools.is_some();
-    let taped = Arc::new(match tools {
-        Some(tools) => taped.with_tools(tools),
-        None => taped,
-    });
+    let taped = Arc::new(Taped::new(player, TapeSettings { pace, loose: args.loose, fork }).with_tools(tools));
     let mut proxy = settings.proxy;
     proxy.content = about.content;
     let record = story::Record {
@@ -211,6 +205,14 @@ fn check(args: &Replay, command: &[String], calls: usize) -> anyhow::Result<()> 
             misuse(format!("--from {from}: the trace has calls 1 to {calls}"))
         }
         _ => Ok(()),
+    }
+}
+
+/// What an imported trace rests on may be no tape.
+fn may_be_played(reader: &Arc<Reader>, trace: TraceId) -> anyhow::Result<()> {
+    match origin::why_not(reader, trace)? {
+        Some(why) => Err(NotATape { trace, missing: vec![why] }.into()),
+        None => Ok(()),
     }
 }
 
