@@ -135,7 +135,7 @@ impl Rpc {
         let mine = |value: &Value| value.get("id") == self.id.as_ref();
         let events = body.lines().filter_map(|line| line.strip_prefix("data:"));
         let all = std::iter::once(body).chain(events).filter_map(|text| serde_json::from_str::<Value>(text).ok());
-        let found = all.filter(mine).next_back()?;
+        let found = all.rev().find(mine)?;
         ["result", "error"].into_iter().find_map(|key| found.get(key).map(|value| json!({ key: value })))
     }
 
