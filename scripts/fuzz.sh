@@ -17,7 +17,11 @@ one='
   target=$0
   mkdir -p "$out/corpus/$target" "$out/crashes"
   for seed in fuzz/seeds/import/"$target".*; do [ ! -f "$seed" ] || cp "$seed" "$out/corpus/$target/"; done
-  case $target in detect) cp fuzz/seeds/import/* "$out/corpus/$target/";; otlp-listen) cp fuzz/seeds/import/otlp.* "$out/corpus/$target/";; esac
+  case $target in
+    detect) cp fuzz/seeds/import/* "$out/corpus/$target/" ;;
+    otlp-listen) cp fuzz/seeds/import/otlp.* "$out/corpus/$target/" ;;
+    provider_*) for kind in exchanges openai-chunks gemini-script; do cp fuzz/seeds/import/$kind.* "$out/corpus/$target/"; done ;;
+  esac
   # The words of a format, so that its fields are soon found.
   cat "$out/corpus/$target"/*.* 2>/dev/null | LC_ALL=C grep -aoE "\"[A-Za-z_][A-Za-z0-9_.:-]*\"" | sort -u > "$out/$target.dict" || true
   code=0

@@ -32,9 +32,11 @@ impl Taker for All {
     }
 }
 
+/// A call: its trace, what its request says (role and text), tokens read, written and from the cache, cost.
+type Call = (TraceId, Vec<(Role, String)>, [Option<u64>; 3], Option<f64>);
+
 impl All {
-    /// Each call: its trace, what its request says (role and text), tokens read, written and from the cache, cost.
-    fn calls(&self) -> Vec<(TraceId, Vec<(Role, String)>, [Option<u64>; 3], Option<f64>)> {
+    fn calls(&self) -> Vec<Call> {
         let mut found = Vec::new();
         for event in &self.events {
             match &event.what {

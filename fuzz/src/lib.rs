@@ -48,7 +48,7 @@ pub fn settings(settled: bool) -> Settings<'static> {
 
 /// Any bytes as a file of a format: no panic, no hang, every call that is begun is ended, every line is accounted for.
 pub fn import(format: &Format, bytes: &[u8]) -> (Tally, Balanced, bool) {
-    let settings = settings(bytes.len() % 2 == 0);
+    let settings = settings(bytes.len().is_multiple_of(2));
     // Lines that stand across the pieces of a buffer are ordinary.
     let mut from = BufReader::with_capacity(7, bytes);
     let by_directory = bytes.starts_with(b"PK\x03\x04") || import::is_database(bytes);
