@@ -252,6 +252,11 @@ fn cut_marked_and_mixed_files_are_read_as_far_as_they_go() {
     ] {
         assert_eq!(of(name)["skipped"], why);
     }
+    // A first line longer than what is usually looked at is a first line still.
+    let long = renamed("long").lines().skip(1).collect::<Vec<_>>().join("\n");
+    let long = long.replacen("\"look\"", &format!("\"{}\"", "look ".repeat(100_000)), 1);
+    fs::write(folder.path().join("long.jsonl"), long).unwrap();
+    assert_eq!(import(folder.path(), &["long.jsonl"]).0("long.jsonl")["format"], "claude-code");
     // A person is told the same.
     let told = holdback(folder.path()).args(["import", "all/strange.jsonl"]).output().unwrap();
     let told = String::from_utf8_lossy(&told.stderr).into_owned();

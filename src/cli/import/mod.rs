@@ -25,6 +25,8 @@ use keeper::{Keeper, Shared};
 
 /// Bytes that are looked at to tell a format.
 const HEAD: usize = 256 << 10;
+/// And more, when the first line goes on.
+const LONG_HEAD: usize = 4 << 20;
 
 #[derive(Debug, Args)]
 #[command(
@@ -252,10 +254,13 @@ fn log_beside(database: &Path) -> Option<File> {
     File::open(name).ok()
 }
 
-/// The first bytes of a file; they are read again later.
+/// The first bytes of a file, at least its first line when that isn't longer than any; they are read again later.
 fn peek(from: &mut dyn BufRead) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(from, HEAD as u64), &mut head)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(&mut *from, HEAD as u64), &mut head)?;
+    if head.len() == HEAD && !head.contains(&b'\n') {
+        std::io::Read::take(from, LONG_HEAD as u64).read_until(b'\n', &mut head)?;
+    }
     Ok(head)
 }
 
