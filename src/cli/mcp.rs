@@ -2,6 +2,7 @@
 //! One JSON document a line in, one a line out; nothing else goes to stdout.
 
 use std::io::BufRead;
+use std::sync::Arc;
 
 use clap::{Args, Parser};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::eval::{self, Eval};
 use super::traces::resolve;
 use super::{Exit, Global, Misuse, index, out, report};
+use crate::eval::cases;
 use crate::report::{brief, overview::Overview};
 use crate::store::index::Search;
 use crate::view::diff;
@@ -83,8 +85,13 @@ const TOOLS: &[Tool] = &[
     ),
     (
         "failures",
-        "Why trials of a run did not pass, the same reason told once, each with a trace to look at and one that passed.",
-        &[("run", "string", "name, beginning of an id, or `last`", true), ("baseline", "string", "another run", false)],
+        "With a run: why its trials did not pass, the same reason told once, each with a trace to look at and one that passed. Without: \
+         recorded loops that failed, in groups of what is probably the same failure, each with its newest trace and its regression case.",
+        &[
+            ("run", "string", "name, beginning of an id, or `last`", false),
+            ("baseline", "string", "another run", false),
+            ("limit", "integer", "at most so many groups, 20 when left out", false),
+        ],
         failures,
     ),
     (
@@ -290,6 +297,9 @@ fn show_run(global: &Global, arguments: &Value) -> anyhow::Result<String> {
 }
 
 fn failures(global: &Global, arguments: &Value) -> anyhow::Result<String> {
+    if arguments["run"].is_null() {
+        return groups(global, arguments);
+    }
     let overview = overview(global, arguments)?;
     let one = |one: &crate::report::overview::Failure| {
         json!({"task": one.task, "model": overview.arms[one.arm].label, "outcome": one.outcome, "moved": one.moved, "attempts": one.attempts,
@@ -297,6 +307,18 @@ fn failures(global: &Global, arguments: &Value) -> anyhow::Result<String> {
     };
     let listed: Vec<Value> = overview.failures.iter().map(one).collect();
     Ok(json!({"failures": listed, "more": overview.more_failures}).to_string())
+}
+
+/// Loops that failed, as `holdback failures` groups them.
+fn groups(global: &Global, arguments: &Value) -> anyhow::Result<String> {
+    if !arguments["baseline"].is_null() {
+        return Err(Misuse("baseline: there is one for a run only; name the run".to_owned()).into());
+    }
+    let found = cases::find(&Arc::new(global.existing_store()?.reader()?), None, false)?;
+    let most = arguments["limit"].as_u64().unwrap_or(20).min(200) as usize;
+    let more = found.groups.len().saturating_sub(most);
+    let groups = &found.groups[..found.groups.len() - more];
+    Ok(json!({"groups": groups, "more": more, "failing": found.failed.len()}).to_string())
 }
 
 fn sql(global: &Global, arguments: &Value) -> anyhow::Result<String> {

@@ -88,9 +88,10 @@ fn every_tool_is_described_and_does_its_work() {
             call(7, "show_trace", json!({"trace": "demo-refund", "call": 1})),
             call(8, "diff_traces", json!({"a": "demo-refund", "b": "demo-stuck"})),
             call(9, "sql", json!({"query": "SELECT count(*) AS n FROM traces"})),
+            call(10, "failures", json!({})),
         ],
     );
-    assert_eq!(answers.len(), 8, "a notification has no answer");
+    assert_eq!(answers.len(), 9, "a notification has no answer");
     assert_eq!(answers[0]["id"], "two");
     let tools = answers[0]["result"]["tools"].as_array().unwrap();
     for tool in tools {
@@ -115,6 +116,12 @@ fn every_tool_is_described_and_does_its_work() {
     assert_eq!(data(&answers[5])["number"], 1);
     assert!(text(&answers[6]).contains("+user: Refund order B-99."), "{}", text(&answers[6]));
     assert_eq!(data(&answers[7])[0]["n"], 2);
+    let failures = data(&answers[8]);
+    assert_eq!(
+        (failures["failing"].as_u64(), failures["groups"][0]["kind"].as_str()),
+        (Some(1), Some("stuck")),
+        "{failures}"
+    );
 }
 
 #[test]
@@ -199,6 +206,7 @@ fn what_is_asked_wrong_is_answered_and_the_server_goes_on() {
         ("list_traces", json!({"limit": "many"}), "expected integer"),
         ("show_run", json!({"run": "nosuch"}), "nosuch"),
         ("failures", json!({"run": "last"}), "there is no run"),
+        ("failures", json!({"baseline": "last"}), "name the run"),
         ("sql", json!({"query": "DELETE FROM calls"}), ""),
         ("sql", json!({"query": "SELECT * FROM nosuch"}), "nosuch"),
     ] {

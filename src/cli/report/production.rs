@@ -13,7 +13,7 @@ use crate::store::log::Reader;
 use crate::trace::Timestamp;
 
 /// Traces that are read for their failures: the newest of the span.
-const READ: usize = 600;
+const READ: usize = 400;
 /// Groups of failures that are listed.
 const GROUPS: usize = 20;
 
