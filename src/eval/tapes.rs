@@ -6,12 +6,14 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::capture::restore::State;
 use crate::context::{Blocks, outline};
 use crate::eval::Reeled;
 use crate::promote::{Told, Turn};
-use crate::replay::{KeptTool, Recorded, Reel, TOOL_NOTE};
-use crate::store::log::{ImportError, Kept, LogError, Outlines, Place, Reader, TraceFile};
+use crate::replay::{Bodies, KeptTool, Recorded, Reel, TOOL_NOTE};
+use crate::store::log::{Browse, Entry, ImportError, Kept, LogError, Outlines, Place, Reader, TraceFile};
 use crate::trace::{
     CallEnded, CallId, CallStarted, Content, Provenance, Score, Sink, TraceEnded, TraceEvent, TraceId, TraceStarted,
     What,
@@ -37,27 +39,40 @@ pub struct Stored {
 /// When the log can't be read.
 pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
     let outlines = reader.outlines(trace)?;
-    gather(reader, trace, outlines)
+    let entries = reader.entries(trace)?;
+    let places: HashMap<CallId, Place> = requests(&entries).collect();
+    let bodies = Arc::clone(reader);
+    Ok(gather(trace, entries, outlines, Box::new(move |call| bodies.request_at(places.get(&call)?).ok())))
 }
 
-/// A trace as promotion reads it, without what only a tape needs.
+/// A trace as promotion reads it, without what only a tape needs, by somebody who reads many.
 ///
 /// # Errors
 /// As [`read`].
-pub fn told_of(reader: &Arc<Reader>, trace: TraceId) -> Result<Told, LogError> {
-    Ok(told(gather(reader, trace, Outlines::default())?))
+pub fn told_of(browse: &mut Browse<'_>, trace: TraceId) -> Result<Told, LogError> {
+    let entries = browse.entries(trace)?;
+    let read = |(call, place): (CallId, Place)| Some((call, browse.request_at(&place).ok()?));
+    let bodies: HashMap<CallId, Bytes> = requests(&entries).filter_map(read).collect();
+    Ok(told(gather(trace, entries, Outlines::default(), Box::new(move |call| bodies.get(&call).cloned()))))
 }
 
-fn gather(reader: &Arc<Reader>, trace: TraceId, mut outlines: Outlines) -> Result<Stored, LogError> {
+/// Where the requests of a trace stand.
+fn requests(entries: &[Entry]) -> impl Iterator<Item = (CallId, Place)> {
+    entries.iter().filter_map(|entry| match &entry.what {
+        Kept::CallStarted(_, started) => Some((started.call, entry.place.clone())),
+        _ => None,
+    })
+}
+
+fn gather(trace: TraceId, entries: Vec<Entry>, mut outlines: Outlines, bodies: Box<Bodies>) -> Stored {
     let mut about = TraceStarted::default();
     let mut state = None;
     let mut lost_calls = 0;
     let mut ended = None;
     let (mut scores, mut tools) = (Vec::new(), Vec::new());
     let mut calls: indexmap::IndexMap<CallId, Recorded> = indexmap::IndexMap::new();
-    let mut places: HashMap<CallId, Place> = HashMap::new();
     let mut origin = None;
-    for entry in reader.entries(trace)? {
+    for entry in entries {
         match entry.what {
             Kept::TraceStarted(_, later) => learn(&mut about, later),
             Kept::TraceEnded(_, end) => {
@@ -66,7 +81,6 @@ fn gather(reader: &Arc<Reader>, trace: TraceId, mut outlines: Outlines) -> Resul
             }
             Kept::Scored(_, score) => scores.push(score),
             Kept::CallStarted(_, started) => {
-                places.insert(started.call, entry.place);
                 let outline = outlines.calls.remove(&started.call).unwrap_or_default();
                 let recorded = Recorded { call: started.call, request: started.request, outline, ended: None };
                 calls.insert(started.call, recorded);
@@ -85,7 +99,6 @@ fn gather(reader: &Arc<Reader>, trace: TraceId, mut outlines: Outlines) -> Resul
     if let Some(state) = &mut state {
         state.commit.clone_from(&about.git_commit);
     }
-    let bodies = Arc::clone(reader);
     let reel = Reel {
         trace,
         content: about.content,
@@ -93,9 +106,9 @@ fn gather(reader: &Arc<Reader>, trace: TraceId, mut outlines: Outlines) -> Resul
         lost_calls,
         calls: calls.into_values().collect(),
         blocks: Arc::new(outlines.blocks),
-        bodies: Box::new(move |call| bodies.request_at(places.get(&call)?).ok()),
+        bodies,
     };
-    Ok(Stored { about, state, ended, scores, origin, tools, reel })
+    Stored { about, state, ended, scores, origin, tools, reel }
 }
 
 /// A trace in a file of its own, read whole: nothing of it has to be in a store.

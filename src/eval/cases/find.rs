@@ -13,8 +13,9 @@ use crate::trace::{Source, Timestamp, TraceId};
 
 /// Of more traces than this only those that say themselves that they failed are read.
 const READ_ALL: usize = 2_000;
-/// Traces in memory at a time.
-const PORTION: usize = 64;
+/// Traces in memory at a time, and those of them that one thread reads in a row.
+const PORTION: usize = 128;
+const NEIGHBOURS: usize = 16;
 
 /// Groups with the traces in them.
 pub struct Found {
@@ -51,10 +52,8 @@ pub fn find(reader: &Arc<Reader>, since: Option<Timestamp>, all: bool) -> Result
     let (mut of, mut failed) = (HashMap::new(), Vec::new());
     // In portions, so that memory holds a few traces at a time.
     for portion in traces.chunks(PORTION) {
-        let read: Vec<Option<Marked>> = portion
-            .par_iter()
-            .map(|trace| tapes::told_of(reader, trace.id).ok().and_then(|told| Failure::of(&told)).map(Marked::from))
-            .collect();
+        let read: Vec<Option<Marked>> =
+            portion.par_chunks(NEIGHBOURS).flat_map_iter(|some| marked(reader, some)).collect();
         for (trace, failure) in portion.iter().zip(read) {
             if let Some(failure) = failure {
                 failed.push(trace.id);
@@ -71,6 +70,16 @@ pub fn find(reader: &Arc<Reader>, since: Option<Timestamp>, all: bool) -> Result
         group.case = cases.get(&group.id).cloned();
     }
     Ok(Found { groups, of, ids, failed })
+}
+
+/// How each of some traces failed.
+fn marked(reader: &Reader, traces: &[TraceSummary]) -> Vec<Option<Marked>> {
+    let mut browse = reader.browse();
+    let mut one = |trace: &TraceSummary| {
+        let told = tapes::told_of(&mut browse, trace.id).ok()?;
+        Failure::of(&told).map(Marked::from)
+    };
+    traces.iter().map(&mut one).collect()
 }
 
 /// The trace meant by a word, and the group it is in.

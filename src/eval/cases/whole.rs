@@ -51,7 +51,7 @@ pub fn run(
     group: Option<String>,
 ) -> Result<Whole, CaseError> {
     let about = runnable(with_text(reader, trace)?)?;
-    let mut told = tapes::told_of(reader, trace)?;
+    let mut told = tapes::told_of(&mut reader.browse(), trace)?;
     let trial = as_trial(reader, &about, trace)?;
     let group = group.or_else(|| trial.as_ref().map(|trial| trial.group.clone()));
     told.scores.extend(trial.map(|trial| trial.score));

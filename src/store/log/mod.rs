@@ -25,7 +25,7 @@ pub use export::{ImportError, TraceFile};
 pub use feed::Feed;
 pub use outlines::Outlines;
 pub use prune::{Policy, Pruned};
-pub use reader::Reader;
+pub use reader::{Browse, Reader};
 pub use records::Belonging;
 pub use verify::{Checkup, Finding};
 pub use writer::Writer;

@@ -1,5 +1,6 @@
 //! Reading the log: a view of all segments as they are now.
 
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -144,32 +145,12 @@ impl Reader {
     /// # Errors
     /// When there is no such trace, or its segments cannot be read. Damaged records are passed over.
     pub fn entries(&self, trace: TraceId) -> Result<Vec<Entry>, LogError> {
-        let mut entries = Vec::new();
-        let mut lost = Vec::new();
-        let mut segments = 0;
-        for shelf in self.shelves.iter().filter(|shelf| !self.is_removed(trace, shelf)) {
-            let Some(part) = shelf.part_of(trace) else { continue };
-            segments += 1;
-            let mut frames = shelf.segment()?.frames()?;
-            for row in shelf.rows_of(trace)? {
-                if let Ok(frame) = frames.must(row.offset) {
-                    entries.extend(entry(shelf, &frame));
-                }
-            }
-            if !self.writer_lives(shelf) {
-                let gone = part.open.iter().filter(|call| !self.ended_elsewhere.contains(call));
-                lost.extend(gone.map(|call| (place(shelf, shelf.len), part.last, *call)));
-            }
-        }
-        if segments == 0 {
-            return Err(no_trace(&trace.to_string()));
-        }
-        if segments > 1 {
-            entries.sort_by_key(|entry: &Entry| entry.at);
-        }
-        let lost = lost.into_iter().map(|(place, at, call)| Entry { place, at, what: Kept::CallLost(trace, call) });
-        entries.extend(lost);
-        Ok(entries)
+        self.browse().entries(trace)
+    }
+
+    /// Reads many traces one after the other, for less than one by one.
+    pub fn browse(&self) -> Browse<'_> {
+        Browse { reader: self, open: HashMap::new() }
     }
 
     /// The body of the request at the place of a [`Kept::CallStarted`], byte for byte.
@@ -256,6 +237,67 @@ pub(super) fn entry(shelf: &Shelf, frame: &Framed) -> Option<Entry> {
     Some(Entry { place: place(shelf, frame.offset), at, what })
 }
 
+/// Reads many traces one after the other: what it has of a segment in memory serves the next trace too.
+pub struct Browse<'a> {
+    reader: &'a Reader,
+    open: HashMap<Arc<str>, Bodies<'a>>,
+}
+
+impl<'a> Browse<'a> {
+    fn bodies(&mut self, shelf: &'a Shelf) -> Result<&mut Bodies<'a>, LogError> {
+        match self.open.entry(shelf.name.clone()) {
+            MapEntry::Occupied(open) => Ok(open.into_mut()),
+            MapEntry::Vacant(place) => Ok(place.insert(Bodies::new(shelf)?)),
+        }
+    }
+
+    /// As [`Reader::request_at`].
+    ///
+    /// # Errors
+    /// As [`Reader::request_at`].
+    pub fn request_at(&mut self, place: &Place) -> Result<Bytes, LogError> {
+        let shelf = self.reader.shelves.iter().find(|shelf| shelf.name == place.segment);
+        let shelf = shelf.ok_or_else(|| LogError::NotFound(format!("there is no segment {}", place.segment)))?;
+        self.bodies(shelf)?.body(place.offset)
+    }
+
+    /// As [`Reader::entries`].
+    ///
+    /// # Errors
+    /// As [`Reader::entries`].
+    pub fn entries(&mut self, trace: TraceId) -> Result<Vec<Entry>, LogError> {
+        let reader = self.reader;
+        // What one trace's requests are made of is seldom wanted by the next.
+        self.open.values_mut().for_each(Bodies::forget);
+        let mut entries = Vec::new();
+        let mut lost = Vec::new();
+        let mut segments = 0;
+        for shelf in reader.shelves.iter().filter(|shelf| !reader.is_removed(trace, shelf)) {
+            let Some(part) = shelf.part_of(trace) else { continue };
+            segments += 1;
+            let bodies = self.bodies(shelf)?;
+            for row in shelf.rows_of(trace)? {
+                if let Ok(frame) = bodies.frames.must(row.offset) {
+                    entries.extend(entry(shelf, &frame));
+                }
+            }
+            if !reader.writer_lives(shelf) {
+                let gone = part.open.iter().filter(|call| !reader.ended_elsewhere.contains(call));
+                lost.extend(gone.map(|call| (place(shelf, shelf.len), part.last, *call)));
+            }
+        }
+        if segments == 0 {
+            return Err(no_trace(&trace.to_string()));
+        }
+        if segments > 1 {
+            entries.sort_by_key(|entry: &Entry| entry.at);
+        }
+        let lost = lost.into_iter().map(|(place, at, call)| Entry { place, at, what: Kept::CallLost(trace, call) });
+        entries.extend(lost);
+        Ok(entries)
+    }
+}
+
 /// Puts bodies together from one segment's records, remembering the records it has read.
 pub(super) struct Bodies<'a> {
     frames: Frames<'a>,
@@ -269,6 +311,11 @@ const MOST_READ: usize = 256 << 20;
 impl<'a> Bodies<'a> {
     pub(super) fn new(shelf: &'a Shelf) -> Result<Self, LogError> {
         Ok(Bodies { frames: shelf.segment()?.frames()?, read: HashMap::new(), weight: 0 })
+    }
+
+    fn forget(&mut self) {
+        self.read.clear();
+        self.weight = 0;
     }
 
     /// The body of the request at an offset.
