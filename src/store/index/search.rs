@@ -78,12 +78,30 @@ said AS MATERIALIZED (
 const TEXT: &str = "(contains(lower(concat_ws(' ', name, agent, reason)), ?) OR starts_with(trace_id, ?) \
      OR trace_id IN (SELECT trace_id FROM said))";
 
+/// The same among what was said from an instant on, and no other text is looked at. The instant stands in the statement itself:
+/// only so does DuckDB pass over what is older.
+fn said_since(Timestamp(micros): Timestamp) -> String {
+    format!(
+        "
+said AS MATERIALIZED (
+    SELECT s.trace_id FROM (
+        SELECT trace_id, message_id FROM contexts WHERE said_at >= make_timestamp({micros})
+        UNION ALL SELECT trace_id, answer_id FROM calls WHERE started_at >= make_timestamp({micros})
+    ) AS s JOIN messages AS m ON m.message_id = s.message_id
+    GROUP BY s.trace_id HAVING bool_or(contains(lower(m.text), ?))
+), "
+    )
+}
+
+/// Of so many traces the words are looked at first: what is said often is found there.
+const LATELY: u32 = 2_000;
+
 const WRONG: &str = "(coalesce(outcome, 'ok') <> 'ok' OR state = 'cut_off' OR trace_id IN (SELECT trace_id FROM calls \
      WHERE state <> 'open' AND (state <> 'complete' OR status >= 400 OR error IS NOT NULL)))";
 
 impl Search {
-    /// The statement, and the values in it.
-    fn statement(&self) -> (String, Vec<Value>) {
+    /// The statement, and the values in it. `lately` are the traces from an instant on alone.
+    fn statement(&self, lately: Option<Timestamp>) -> (String, Vec<Value>) {
         let mut conditions: Vec<&str> = vec!["true"];
         let mut values: Vec<Value> = Vec::new();
         let text = |text: &str| Value::Text(text.to_owned());
@@ -121,7 +139,7 @@ impl Search {
             conditions.push("trace_id IN (SELECT trace_id FROM calls GROUP BY trace_id HAVING sum(cost_usd) >= ?)");
             values.push(Value::Double(least));
         }
-        for (at, condition) in [(self.since, "started_at >= ?"), (self.until, "started_at < ?")] {
+        for (at, condition) in [(self.since.max(lately), "started_at >= ?"), (self.until, "started_at < ?")] {
             if let Some(Timestamp(micros)) = at {
                 conditions.push(condition);
                 values.push(Value::Timestamp(duckdb::types::TimeUnit::Microsecond, micros));
@@ -142,7 +160,11 @@ impl Search {
         let fitting = format!(
             "SELECT trace_id FROM traces WHERE {conditions} ORDER BY started_at DESC, trace_id LIMIT ? OFFSET ?"
         );
-        let said = if self.text.is_empty() { "" } else { SAID };
+        let said = match lately {
+            _ if self.text.is_empty() => String::new(),
+            Some(lately) => said_since(lately),
+            None => SAID.to_owned(),
+        };
         (format!("WITH {said}fitting AS MATERIALIZED ({fitting}){SUMMARIES}"), values)
     }
 }
@@ -153,7 +175,32 @@ impl Index {
     /// # Errors
     /// When DuckDB cannot answer.
     pub fn search(&self, search: &Search) -> Result<Vec<Found>, Error> {
-        let (sql, values) = search.statement();
+        if let Some(lately) = self.lately(search)? {
+            let found = self.found(search.statement(Some(lately)))?;
+            if found.len() == search.most as usize {
+                return Ok(found);
+            }
+        }
+        self.found(search.statement(None))
+    }
+
+    /// From when on there are not too many traces to look for a text in them first; `None` when these are all, or no text is
+    /// asked for.
+    fn lately(&self, search: &Search) -> Result<Option<Timestamp>, Error> {
+        if search.text.is_empty() {
+            return Ok(None);
+        }
+        let before =
+            [search.until, search.after.as_ref().map(|(at, _)| Timestamp(at.0 + 1))].into_iter().flatten().min();
+        let before = before.map_or(i64::MAX / 2, |at| at.0);
+        let sql =
+            "SELECT started_at FROM traces WHERE epoch_us(started_at) < ? ORDER BY started_at DESC LIMIT 1 OFFSET ?";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query(duckdb::params![before, LATELY])?;
+        Ok(rows.next()?.map(|row| row.get("started_at")).transpose()?)
+    }
+
+    fn found(&self, (sql, values): (String, Vec<Value>)) -> Result<Vec<Found>, Error> {
         let mut statement = self.connection.prepare(&sql)?;
         let rows = statement.query_map(duckdb::params_from_iter(values), |row| {
             Ok(Found {
@@ -175,5 +222,65 @@ impl Index {
             })
         })?;
         Ok(rows.collect::<duckdb::Result<_>>()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::store::index::{Caller, Folded};
+    use crate::store::log::{Durability, Store};
+    use crate::trace::{CallId, CallStarted, Sink, TraceEvent, TraceId, TraceStarted, What, Wire};
+
+    /// So many traces, each with a word that all say; every 700th says another one too.
+    fn store(folder: &std::path::Path, traces: u64) -> Store {
+        let store = Store::open(folder, Durability::Os).unwrap();
+        let mut writer = store.writer().unwrap();
+        for n in 0..traces {
+            let (trace, at) = (TraceId(u128::from(n) + 1), Timestamp(1_760_000_000_000_000 + n as i64 / 2 * 1_000_000));
+            let seldom = if n % 700 == 5 { "and seldom" } else { "" };
+            let body =
+                format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"OFTEN {seldom} {n}\"}}]}}");
+            let call = CallStarted {
+                wire: Wire::OpenaiChat,
+                target: "/v1/chat/completions".to_owned(),
+                body: body.into(),
+                ..CallStarted::default()
+            };
+            for what in [What::TraceStarted(TraceStarted::default()), What::CallStarted(CallId(n + 1), call)] {
+                writer.accept(&TraceEvent { trace, at, what }).unwrap();
+            }
+        }
+        store
+    }
+
+    #[test]
+    fn what_is_said_often_and_what_is_said_seldom_is_found_page_by_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = u64::from(LATELY) + 150;
+        let store = store(folder.path(), all);
+        let (waiting, folding) = (&mut |_: &_| ControlFlow::Continue(()), &mut |_: &Folded| {});
+        let index = Index::open(&store, &mut Caller { purpose: "test", waiting, folding }).unwrap();
+        let pages = |text: &str| {
+            let mut search = Search { text: text.to_owned(), most: 600, ..Search::default() };
+            let mut found: Vec<Found> = Vec::new();
+            loop {
+                let page = index.search(&search).unwrap();
+                let Some(last) = page.last() else { return found };
+                search.after = Some((last.started_at, last.trace_id.clone()));
+                found.extend(page);
+            }
+        };
+        let often = pages("often");
+        assert_eq!(often.len() as u64, all);
+        let in_order = |pair: &[Found]| {
+            (std::cmp::Reverse(pair[0].started_at), &pair[0].trace_id)
+                < (std::cmp::Reverse(pair[1].started_at), &pair[1].trace_id)
+        };
+        assert!(often.windows(2).all(in_order), "the newest first, none twice");
+        assert_eq!(pages("SELDOM").len(), 4);
+        assert_eq!(pages("never").len(), 0);
     }
 }
