@@ -124,7 +124,8 @@ where
 
 fn message(kind: &str, html: &str) -> Bytes {
     let mut text = format!("event: {kind}\n");
-    for line in html.lines() {
+    // Without any data a browser takes it for no event.
+    for line in html.lines().chain(html.is_empty().then_some("")) {
         text.push_str("data: ");
         text.push_str(line);
         text.push('\n');
@@ -138,5 +139,6 @@ mod tests {
     #[test]
     fn a_message_holds_its_lines_together() {
         assert_eq!(super::message("calls", "a\nb"), "event: calls\ndata: a\ndata: b\n\n");
+        assert_eq!(super::message("over", ""), "event: over\ndata: \n\n");
     }
 }
