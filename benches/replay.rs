@@ -69,9 +69,10 @@ fn record(bodies: &[Bytes]) -> (tempfile::TempDir, Arc<Reader>) {
 
 /// What `holdback replay` does before the command starts.
 fn ready(reader: &Arc<Reader>) -> Player {
-    let mut outlines = reader.outlines(TRACE).unwrap();
+    let (outlines, entries) = rayon::join(|| reader.outlines(TRACE), || reader.entries(TRACE));
+    let mut outlines = outlines.unwrap();
     let mut calls: Vec<Recorded> = Vec::new();
-    for entry in reader.entries(TRACE).unwrap() {
+    for entry in entries.unwrap() {
         match entry.what {
             Kept::CallStarted(_, started) => {
                 let outline = outlines.calls.remove(&started.call).unwrap();

@@ -229,7 +229,7 @@ fn of_trace<'a>(
     trace: TraceId,
     only: &'a [usize],
 ) -> anyhow::Result<Box<dyn Iterator<Item = Question> + 'a>> {
-    let reel = tapes::read(reader, trace)?.reel;
+    let reel = tapes::read_plain(reader, trace)?.reel;
     let bodies = reel.bodies;
     let question = move |(recorded, number): (crate::replay::Recorded, usize)| {
         let ended = recorded.ended.filter(|ended| ended.end == CallEnd::Complete && ended.status == Some(200))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-pub use crate::eval::tapes::read;
+pub use crate::eval::tapes::{read, read_plain};
 use crate::replay::{Ignore, Match, Reel, Roots, Tape};
 use crate::store::log::Reader;
 use crate::trace::TraceId;

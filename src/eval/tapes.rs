@@ -38,11 +38,27 @@ pub struct Stored {
 /// # Errors
 /// When the log can't be read.
 pub fn read(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
-    let outlines = reader.outlines(trace)?;
+    let (outlines, entries) = rayon::join(|| reader.outlines(trace), || reader.entries(trace));
+    let entries = entries?;
+    let bodies = bodies(reader, &entries);
+    Ok(gather(trace, entries, outlines?, bodies))
+}
+
+/// Reads a trace without what only a tape needs: its calls can be read, not matched.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_plain(reader: &Arc<Reader>, trace: TraceId) -> Result<Stored, LogError> {
     let entries = reader.entries(trace)?;
-    let places: HashMap<CallId, Place> = requests(&entries).collect();
-    let bodies = Arc::clone(reader);
-    Ok(gather(trace, entries, outlines, Box::new(move |call| bodies.request_at(places.get(&call)?).ok())))
+    let bodies = bodies(reader, &entries);
+    Ok(gather(trace, entries, Outlines::default(), bodies))
+}
+
+/// Requests, put together when somebody wants to read them.
+fn bodies(reader: &Arc<Reader>, entries: &[Entry]) -> Box<Bodies> {
+    let places: HashMap<CallId, Place> = requests(entries).collect();
+    let reader = Arc::clone(reader);
+    Box::new(move |call| reader.request_at(places.get(&call)?).ok())
 }
 
 /// A trace as promotion reads it, without what only a tape needs, by somebody who reads many.

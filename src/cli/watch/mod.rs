@@ -27,7 +27,7 @@ use crate::redact::Redactor;
 use crate::signal::{Level, drift};
 use crate::store::log::{Reader, Status, Store, TraceSummary, Writer};
 use crate::suite::{GraderSpec, hash_hex};
-use crate::trace::{Content, Message, Timestamp, TraceId};
+use crate::trace::{Content, Message, Source, Timestamp, TraceId};
 use crate::trial::Ending;
 
 /// Kinds of records.
@@ -318,9 +318,10 @@ impl Watcher<'_> {
     }
 }
 
-/// Whether a trace is nobody's experiment: neither a trial of eval nor a judge at work.
+/// Whether a trace is nobody's experiment: no trial of eval, no replay, no shadow, no judge at work.
 fn is_production(trace: &TraceSummary) -> bool {
-    !trace.tags.iter().any(|(tag, _)| matches!(tag.as_str(), "run" | "judge" | "calibration"))
+    trace.source != Source::Derived
+        && !trace.tags.iter().any(|(tag, _)| matches!(tag.as_str(), "run" | "judge" | "calibration"))
 }
 
 /// A trace as a judge sees it.

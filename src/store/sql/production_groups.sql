@@ -1,10 +1,11 @@
--- What loops came to in a span of time, over all and by model, agent, tag and day. Trials of suites are not among them.
+-- What loops came to in a span of time, over all and by model, agent, tag and day. Trials of suites, replays and shadows are not among them.
 WITH mine AS (
     SELECT s.trace_id, s.agent, s.state, s.outcome, s.reason, s.tags, s.started_at, s.calls, s.failed_calls, s.models, s.cost_usd, s.unpriced_calls,
            coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) + coalesce(s.cache_read_tokens, 0) + coalesce(s.cache_write_tokens, 0) AS tokens,
            (epoch_us(s.ended_at) - epoch_us(s.started_at)) / 1e6 AS seconds
     FROM trace_summaries AS s
     WHERE s.started_at >= ? AND s.started_at < ?
+      AND s.source <> 'derived'
       AND s.trace_id NOT IN (SELECT trace_id FROM trials WHERE trace_id IS NOT NULL)
 ), tagged AS (
     SELECT *, unnest(json_keys(tags)) AS key FROM mine

@@ -4,7 +4,7 @@ SELECT t.outcome, regexp_replace(coalesce(t.reason, c.error, 'no reason was give
 FROM (
     SELECT trace_id, started_at, reason, coalesce(outcome, state) AS outcome FROM traces
     WHERE started_at >= ? AND started_at < ? AND (coalesce(outcome, 'ok') <> 'ok' OR state = 'cut_off')
-      AND trace_id NOT IN (SELECT trace_id FROM trials WHERE trace_id IS NOT NULL)
+      AND source <> 'derived' AND trace_id NOT IN (SELECT trace_id FROM trials WHERE trace_id IS NOT NULL)
 ) AS t
 LEFT JOIN (SELECT trace_id, arg_max(error, started_at) AS error FROM calls WHERE error IS NOT NULL GROUP BY trace_id) AS c ON c.trace_id = t.trace_id
 GROUP BY t.outcome, why ORDER BY traces DESC, why LIMIT 20

@@ -5,5 +5,6 @@ FROM traces AS t
 LEFT JOIN (
     SELECT trace_id, max(started_at + to_microseconds((coalesce(duration_ms, 0) * 1000)::BIGINT)) AS last_at FROM calls GROUP BY trace_id
 ) AS c ON c.trace_id = t.trace_id
-WHERE t.started_at >= ? AND t.started_at < ? AND t.cwd IS NOT NULL AND t.trace_id NOT IN (SELECT trace_id FROM trials WHERE trace_id IS NOT NULL)
+WHERE t.started_at >= ? AND t.started_at < ? AND t.cwd IS NOT NULL AND t.source <> 'derived'
+  AND t.trace_id NOT IN (SELECT trace_id FROM trials WHERE trace_id IS NOT NULL)
 ORDER BY t.started_at, t.trace_id
