@@ -188,14 +188,17 @@ pub fn write_run(writer: &mut Writer, run: &str, tasks: u64, at: i64) {
             "grade": "scored", "score": if pass { 1.0 } else { 0.0 }, "pass": pass,
             "reasons": ["the answer names the order and its state, as the task asks"]})
     };
-    // The first few have conversations to show; the others' traces are loops of their own, and none of the suite's.
-    let trace = |number: usize| (number < 400).then(|| TraceId(u128::from(number as u64 * 50) << 64 | 1).to_string());
+    // What failed first in the first tasks has a conversation to show; the other traces are loops of their own, and none of the suite's.
+    let trace = |task: usize, attempt: usize| {
+        let first = task < 20 && attempt == (5 - task % 5) % 5;
+        first.then(|| TraceId(u128::from(task as u64 * 50) << 64 | 1).to_string())
+    };
     for (task, name) in names.iter().enumerate() {
         for attempt in 0..20 {
             let pass = (task + attempt) % 5 != 0;
             let id = format!("{run}-{task}-{attempt}");
             let trial = json!({"id": id, "run": run, "task": name, "variant": "m", "attempt": attempt + 1, "seed": attempt,
-                "trace": trace(task * 20 + attempt), "started": at, "duration_us": 1_250_000,
+                "trace": trace(task, attempt), "started": at, "duration_us": 1_250_000,
                 "outcome": if pass { "pass" } else { "fail" }, "ending": "exited", "code": 0, "score": 0.5,
                 "grades": [grade("contains", pass), grade("tool_calls", true)], "calls": 6,
                 "usage": {"input": 5400, "output": 720}, "cost_usd": 0.006, "answer_hash": "0123456789abcdef"});
