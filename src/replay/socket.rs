@@ -108,7 +108,7 @@ mod tests {
             headers: vec![("X-Holdback-Websocket".to_owned(), "1".to_owned())],
             ..CallStarted::default()
         };
-        Recorded { call: CallId(id.into()), request, outline: Vec::new(), ended: Some(Box::new(ended)) }
+        Recorded { call: CallId(id), request, outline: Vec::new(), ended: Some(Box::new(ended)) }
     }
 
     #[test]

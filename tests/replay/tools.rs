@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -35,7 +35,9 @@ const SCRIPT: &str = "turns:\n  - tools: [{name: mcp__shop__refund, arguments: {
 
 /// An MCP client, as small as can be.
 struct Server {
-    to: ChildStdin,
+    child: Child,
+    /// Closed before the server is waited for: that is how it knows that nobody asks any more.
+    to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
     id: u64,
 }
@@ -45,22 +47,33 @@ impl Server {
         let command = std::env::var("TEST_MCP").unwrap();
         let mut child =
             Command::new("sh").args(["-c", &command]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut server =
-            Server { to: child.stdin.take().unwrap(), from: BufReader::new(child.stdout.take().unwrap()), id: 0 };
+        let (to, from) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let mut server = Server { child, to, from, id: 0 };
         server.ask(
             "initialize",
             json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
         );
-        writeln!(server.to, "{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).unwrap();
+        server.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
         server
+    }
+
+    fn say(&mut self, line: &Value) {
+        writeln!(self.to.as_mut().unwrap(), "{line}").unwrap();
     }
 
     fn ask(&mut self, method: &str, params: Value) -> Value {
         self.id += 1;
-        writeln!(self.to, "{}", json!({"jsonrpc": "2.0", "id": self.id, "method": method, "params": params})).unwrap();
+        self.say(&json!({"jsonrpc": "2.0", "id": self.id, "method": method, "params": params}));
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{method}: {error}: {line:?}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.to = None;
+        let _ = self.child.wait();
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::delivered::delivered;
 use crate::capture::clock;
 use crate::cli::{Global, Misuse, index};
-use crate::eval::cases::{self, find};
+use crate::eval::cases::{self, find, of_its_own};
 use crate::report::production::{Case, FailureGroup, Failures, Group, Production, Reason, Tool};
 use crate::store::index::{Index, ProductionGroup};
 use crate::store::log::Reader;
@@ -69,8 +69,13 @@ pub fn gather(global: &Global, span: &str, repo: Option<&Path>) -> anyhow::Resul
 
 /// Failures among the newest traces of the span, in groups.
 fn failures(reader: &Arc<Reader>, since: Timestamp, until: Timestamp) -> anyhow::Result<Failures> {
-    let mut lasts: Vec<Timestamp> =
-        reader.traces().iter().map(|trace| trace.last).filter(|last| *last >= since).collect();
+    let mut lasts: Vec<Timestamp> = reader
+        .traces()
+        .iter()
+        .filter(|trace| of_its_own(trace))
+        .map(|trace| trace.last)
+        .filter(|last| *last >= since)
+        .collect();
     lasts.sort_unstable();
     let oldest = lasts.len().checked_sub(READ).map_or(since, |at| lasts[at]);
     let found = find(reader, Some(oldest), false)?;

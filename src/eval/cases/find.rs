@@ -34,15 +34,17 @@ impl Found {
     }
 }
 
+/// Whether a trace is one of a loop that worked for somebody: no replay, no `ask`, no trial of `eval`.
+pub fn of_its_own(trace: &TraceSummary) -> bool {
+    trace.source != Source::Derived && !trace.tags.iter().any(|(key, _)| key == "run" || key == "ask")
+}
+
 /// Looks for failures. Replays, `ask` and trials of `eval` are left out.
 ///
 /// # Errors
 /// When the log can't be read.
 pub fn find(reader: &Arc<Reader>, since: Option<Timestamp>, all: bool) -> Result<Found, CaseError> {
-    let own = |trace: &TraceSummary| {
-        trace.source != Source::Derived && !trace.tags.iter().any(|(key, _)| key == "run" || key == "ask")
-    };
-    let mut traces: Vec<TraceSummary> = reader.traces().into_iter().filter(own).collect();
+    let mut traces: Vec<TraceSummary> = reader.traces().into_iter().filter(of_its_own).collect();
     traces.retain(|trace| since.is_none_or(|since| trace.last >= since));
     if traces.len() > READ_ALL && !all {
         traces.retain(TraceSummary::went_wrong);

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 pub use case::{Case, read};
 pub use disk::Beside;
-pub use find::{Found, find};
+pub use find::{Found, find, of_its_own};
 pub use live::{Keys, Live, Runs};
 pub use models::{Mocked, Models, Rate};
 pub use tape_file::ending;
