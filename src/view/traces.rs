@@ -198,7 +198,7 @@ fn row(one: &Found) -> Markup {
             td.n data-arm="tokens" { @match one.tokens { Some(n) => { (tokens(n as f64)) } None => { "–" } } }
             td.n data-arm="cost" { @match one.cost_usd { Some(usd) => { @if one.unpriced_calls > 0 { "≥ " } (dollars(usd)) } None => { "–" } } }
             td.n data-arm="took" { (took.unwrap_or_else(|| "–".to_owned())) }
-            td { (shorten(one.models.as_deref().unwrap_or("–"), 60)) }
+            td.models { (shorten(one.models.as_deref().unwrap_or("–"), 60)) }
         }
     }
 }
