@@ -37,6 +37,11 @@ fn player(sent: &[Sent<'_>], how: Match) -> Player {
             Recorded { call: CallId(id), request, outline, ended }
         })
         .collect();
+    playing(calls, blocks, bodies, how).unwrap()
+}
+
+/// A tape of these calls from its beginning.
+fn playing(calls: Vec<Recorded>, blocks: Blocks, bodies: Vec<Bytes>, how: Match) -> Result<Player, String> {
     let reel = Reel {
         trace: TraceId(1),
         content: Content::Redacted,
@@ -46,7 +51,8 @@ fn player(sent: &[Sent<'_>], how: Match) -> Player {
         blocks: Arc::new(blocks),
         bodies: Box::new(move |call| bodies.get(call.0 as usize - 1).cloned()),
     };
-    Player::new(Tape::new(reel, how, Vec::new(), false).unwrap(), Roots::none(), None)
+    let tape = Tape::new(reel, how, Vec::new(), false).map_err(|error| error.to_string())?;
+    Ok(Player::new(tape, Roots::none(), None))
 }
 
 fn ask(player: &mut Player, body: &Value, agent: Option<&str>, parent_agent: Option<&str>) -> Played {
@@ -163,17 +169,7 @@ fn websocket_tape(sent: &[Value]) -> Result<Player, String> {
     let mut blocks = Blocks::new();
     let calls = (1..).zip(sent).map(|(id, body)| over_websocket(id, body, &mut blocks)).collect();
     let bodies: Vec<Bytes> = sent.iter().map(|body| Bytes::from(body.to_string())).collect();
-    let reel = Reel {
-        trace: TraceId(1),
-        content: Content::Redacted,
-        source: Source::Recorded,
-        lost_calls: 0,
-        calls,
-        blocks: Arc::new(blocks),
-        bodies: Box::new(move |call| bodies.get(call.0 as usize - 1).cloned()),
-    };
-    let tape = Tape::new(reel, Match::Normal, Vec::new(), false).map_err(|error| error.to_string())?;
-    Ok(Player::new(tape, Roots::none(), None))
+    playing(calls, blocks, bodies, Match::Normal)
 }
 
 #[test]

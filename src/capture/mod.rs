@@ -15,7 +15,6 @@ mod frames;
 pub mod ids;
 mod intercept;
 mod keeper;
-mod lately;
 mod mock;
 pub mod otlp;
 mod proxy;

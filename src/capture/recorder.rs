@@ -11,7 +11,6 @@ use super::brake::{self, Held};
 use super::conversation::{Asked, Conversations, Placed};
 use super::forward;
 use super::keeper::{Ending, Keep};
-use super::lately::Lately;
 use super::proxy::Totals;
 use super::queue::{Ended, Message, Outlet, Queue, Started, add};
 use super::reading::{self, Read};
@@ -19,7 +18,7 @@ use super::route::Belongs;
 use super::tape::TAPE;
 use crate::price::Table;
 use crate::provider;
-use crate::redact::{Clean, Redactor};
+use crate::redact::{Clean, Lately, Redactor};
 use crate::signal::{self, Limits, Step, Stuck};
 use crate::trace::{
     CallEnd, CallEnded, CallId, CallStarted, Content, Headers, LABELS, Note, ProviderError, Request, Source, Timestamp,

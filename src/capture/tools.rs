@@ -16,7 +16,6 @@ use super::queue::Message;
 use super::route::Route;
 use super::tee::{BoxError, Down, Up, chain};
 use super::{clock, upstream};
-use crate::redact::Redactor;
 use crate::replay::{CALL, HttpAnswer, KeptTool, Said, TOOL_NOTE, ToolAsked, ToolPlayed};
 use crate::trace::{Content, Headers, Note};
 
@@ -90,26 +89,13 @@ fn keep(shared: &Shared, route: &Route, kept: KeptTool) {
     }
     let Ok(mut data) = serde_json::to_value(&kept) else { return };
     if shared.content == Content::Redacted {
-        redact(&shared.redactor, &mut data);
+        shared.redactor.json(&mut data);
     }
     if data.to_string().len() > MOST {
         return;
     }
     let note = Note { kind: TOOL_NOTE.to_owned(), call: None, data };
     shared.queue.send(Message::Noted(route.belongs.clone(), Box::new(note), clock::now()));
-}
-
-fn redact(redactor: &Redactor, value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let (std::borrow::Cow::Owned(new), _) = redactor.text(text) {
-                *text = new;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| redact(redactor, item)),
-        Value::Object(map) => map.values_mut().for_each(|item| redact(redactor, item)),
-        _ => {}
-    }
 }
 
 /// A request in JSON-RPC.

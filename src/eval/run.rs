@@ -477,7 +477,7 @@ impl Course {
         self.keeping.keep("evidence", &made.trial.id, evidence).map_err(EvalError::Keep)?;
         for judged in self.shared.judges.take_fresh() {
             let mut value = to_value(&judged);
-            redact(&self.redactor, &mut value);
+            self.redactor.json(&mut value);
             self.keeping.keep("judged", &judged.key, value).map_err(EvalError::Keep)?;
         }
         self.keeping.keep("trial", &made.trial.id, to_value(&made.trial)).map_err(EvalError::Keep)
@@ -542,20 +542,6 @@ fn judging_usd(evidence: &Evidence) -> f64 {
 /// Evidence as it may be written to disk.
 pub fn redacted(redactor: &Redactor, evidence: &Evidence) -> Value {
     let mut value = to_value(evidence);
-    redact(redactor, &mut value);
+    redactor.json(&mut value);
     value
-}
-
-/// Takes secrets out of every text of a value.
-fn redact(redactor: &Redactor, value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let (std::borrow::Cow::Owned(new), _) = redactor.text(text) {
-                *text = new;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| redact(redactor, item)),
-        Value::Object(map) => map.values_mut().for_each(|item| redact(redactor, item)),
-        _ => {}
-    }
 }

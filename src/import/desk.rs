@@ -103,6 +103,16 @@ pub struct Desk<'a> {
     origins: Vec<(TraceId, Timestamp, Provenance)>,
 }
 
+/// The words an exported trace was tagged with.
+pub fn tags(trace: &Value) -> impl Iterator<Item = (String, String)> {
+    trace["tags"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(|tag| ("tag".to_owned(), tag.to_owned()))
+}
+
 /// A hash of words, each kept apart from the next.
 pub fn digest(words: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();

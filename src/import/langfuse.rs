@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::shape::text;
 use super::spans::{self, Seen};
-use super::{About, Desk, Format, Source, Trouble, records, said, time, usage};
+use super::{About, Desk, Format, Source, Trouble, desk, records, said, time, usage};
 use crate::trace::{Source as From, Timestamp};
 
 pub const FORMAT: Format = Format {
@@ -95,14 +95,7 @@ fn one(desk: &mut Desk<'_>, trace: &Value, observations: &[Value], otherwise: Ti
         .iter()
         .filter_map(|key| Some(((*key).to_owned(), optional(key)?)))
         .collect();
-    tags.extend(
-        trace["tags"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(|tag| ("tag".to_owned(), tag.to_owned())),
-    );
+    tags.extend(desk::tags(trace));
     let id = desk.begin(About {
         key: text(trace, "id").to_owned(),
         name: optional("name"),

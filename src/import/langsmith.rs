@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::shape::text;
 use super::spans::{self, Seen};
-use super::{About, Desk, Format, Shape, Source, Trouble, records, said, time, usage};
+use super::{About, Desk, Format, Shape, Source, Trouble, desk, records, said, time, usage};
 use crate::trace::{Source as From, Timestamp};
 
 pub const FORMAT: Format = Format { name: "langsmith", about: "LangSmith runs, JSON and JSON lines", fits, read };
@@ -65,12 +65,11 @@ fn one(desk: &mut Desk<'_>, id: &str, runs: &[Value], otherwise: Timestamp) -> R
     let all: Vec<Seen> = runs.iter().map(|run| seen(run, otherwise)).collect();
     let began = all.iter().map(|seen| seen.start).min().unwrap_or(otherwise);
     let name = root.map(|root| text(root, "name")).filter(|name| !name.is_empty()).map(str::to_owned);
-    let tags = root.into_iter().flat_map(|root| root["tags"].as_array()).flatten().filter_map(Value::as_str);
     let trace = desk.begin(About {
         key: id.to_owned(),
         name,
         at: began,
-        tags: tags.map(|tag| ("tag".to_owned(), tag.to_owned())).collect(),
+        tags: root.into_iter().flat_map(desk::tags).collect(),
         why_not: WHY,
         fields: &[("usage", From::Imported), ("cost_usd", From::Imported), ("times", From::Imported)],
         ..About::default()

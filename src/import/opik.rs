@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::shape::text;
 use super::spans::{self, Seen};
-use super::{About, Desk, Format, Source, Trouble, document, said, time, usage};
+use super::{About, Desk, Format, Source, Trouble, desk, document, said, time, usage};
 use crate::trace::{Source as From, Timestamp};
 
 pub const FORMAT: Format =
@@ -26,14 +26,7 @@ fn read(source: &mut Source<'_>, desk: &mut Desk<'_>) -> Result<(), Trouble> {
             tags.push((key.to_owned(), value.to_owned()));
         }
     }
-    tags.extend(
-        trace["tags"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(|tag| ("tag".to_owned(), tag.to_owned())),
-    );
+    tags.extend(desk::tags(trace));
     let id = desk.begin(About {
         key: text(trace, "id").to_owned(),
         name: Some(text(trace, "name")).filter(|name| !name.is_empty()).map(str::to_owned),

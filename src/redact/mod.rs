@@ -13,6 +13,7 @@ mod events;
 mod headers;
 mod hollow;
 mod json;
+mod lately;
 #[cfg(test)]
 mod planted;
 mod random;
@@ -20,6 +21,7 @@ mod scan;
 mod shapes;
 
 pub use clean::Clean;
+pub use lately::Lately;
 pub use scan::Seen;
 
 use std::borrow::Cow;

@@ -11,7 +11,7 @@ use super::shape::{Canons, Match, Shape, Sketch, Trails};
 use super::tape::{Tape, TapeCall, blanked};
 use crate::context::{Blocks, Earlier, Split, outline};
 use crate::provider;
-use crate::redact::Redactor;
+use crate::redact::{Lately, Redactor};
 use crate::trace::{CallEnd, CallId, TraceId, Wire};
 
 /// Bodies kept so that the next of their conversation is cut up faster.
@@ -54,6 +54,8 @@ pub struct Player {
     agents: HashMap<String, String>,
     roots: Roots,
     redactor: Option<std::sync::Arc<Redactor>>,
+    /// What was looked at for secrets lately: a request mostly begins as the last did.
+    looked_at: Lately,
     lately: Vec<(Bytes, Split)>,
     trails: Trails,
     number: usize,
@@ -83,6 +85,7 @@ impl Player {
             asked: vec![0; count],
             agents: HashMap::new(),
             roots,
+            looked_at: Lately::default(),
             lately: Vec::new(),
             trails: Trails::default(),
             number: 0,
@@ -164,10 +167,10 @@ impl Player {
     }
 
     /// The request as it would have been recorded: paths where they were, secrets replaced, what is ignored taken out.
-    pub fn as_recorded(&self, body: Bytes) -> Bytes {
+    pub fn as_recorded(&mut self, body: Bytes) -> Bytes {
         let body = self.roots.back(body);
         let body = match &self.redactor {
-            Some(redactor) => redactor.body(body).0,
+            Some(redactor) => self.looked_at.redact(redactor, self.tape.trace, body).0,
             None => body,
         };
         if self.tape.ignore.is_empty() { body } else { blanked(body, &self.tape.ignore) }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::redact::{Redactor, Seen};
+use super::{Redactor, Seen};
 use crate::trace::TraceId;
 
 /// Bodies remembered, and how many bytes of them at most.
@@ -22,14 +22,14 @@ struct Entry {
 
 /// What was looked at lately, the newest last.
 #[derive(Default)]
-pub(super) struct Lately {
+pub struct Lately {
     entries: VecDeque<Entry>,
     bytes: usize,
 }
 
 impl Lately {
     /// A body without its secrets, and how many there were.
-    pub(super) fn redact(&mut self, redactor: &Redactor, trace: TraceId, body: Bytes) -> (Bytes, u32) {
+    pub fn redact(&mut self, redactor: &Redactor, trace: TraceId, body: Bytes) -> (Bytes, u32) {
         if body.len() < WORTH_IT {
             return redactor.body(body);
         }
